@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-build setup-package demo psql start stop build test test-unit test-tidy test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
-	test-simulation test-sqlsmith test-versions test-integrations test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
+	test-simulation test-sqlsmith test-versions test-integrations test-pgspot test-docs test-walletd serve lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ setup-package: ## what building and packaging need
 
 demo: ## show what the wallet does, in a server of this checkout's own; installs what that needs
 	@scripts/run demo
+
+serve: ## walletd with demo data of three months, on a free port of 127.0.0.1; installs what that needs
+	@scripts/run serve
 
 psql: setup-build ## psql in a database with the extension
 	@scripts/run psql
@@ -68,6 +71,9 @@ test-crash: setup ## what is kept after the server crashed
 
 torture: setup ## the tests with random input and crashes, twenty times as long
 	@scripts/run torture
+
+test-walletd: setup ## the HTTP API of walletd
+	@scripts/run walletd
 
 test-oracle: setup ## prices compared with another calculator's, usage with the SDKs' own types
 	@scripts/oracle.sh

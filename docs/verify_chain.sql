@@ -17,51 +17,69 @@ WITH chained AS (
       FROM (TABLE wallet.ledger UNION ALL TABLE wallet.ledger_archive) l
      WHERE l.wallet_id = :'wallet'
     WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
-), hashed AS (
-    -- The canonical form: a JSON array of texts, in this order, as PostgreSQL prints it.
+), digested AS (
+    -- The digests of the fields that may be erased. A proof of 16 bytes is the salt of the digest,
+    -- a proof of 32 bytes the digest of erased fields, and no proof means that all are NULL.
     SELECT c.*,
-           sha256(convert_to(jsonb_build_array(
-               coalesce(encode(c.previous_hash, 'hex'), ''),
-               c.wallet_id,
-               c.lane::text,
-               c.seq::text,
-               c.entry_id::text,
-               c.kind::text,
-               c.call::text,
-               c.amount::text,             -- always 12 decimals
-               c.lane_balance::text,
-               c.balance::text,            -- NULL if it equals lane_balance
-               -- Microseconds, limited to the range of timestamps that fit into a bigint.
-               least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
-               CASE WHEN c.event_at IS NOT NULL THEN
-                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
-               c.idempotency_key,
-               c.fingerprint::text,
-               c.related_id::text,
-               c.key_id::text,
-               c.user_id,
-               c.team,
-               c.provider,
-               c.model,
-               c.service,
-               c.region,
-               c.service_tier,
-               encode(c.lines, 'hex'),
-               c.usage::text,
-               c.tags::text,
-               c.contra,
-               c.reference,
-               c.reason,
-               c.actor,
-               c.metadata::text
-           )::text, 'UTF8')) AS expected_hash
+           CASE
+               WHEN octet_length(c.person_proof) = 16 THEN
+                   sha256(c.person_proof
+                          || coalesce(uuid_send(c.fingerprint), decode(repeat('00', 16), 'hex'))
+                          || convert_to(jsonb_build_array(c.user_id, c.actor)::text, 'UTF8'))
+               WHEN octet_length(c.person_proof) = 32 THEN c.person_proof
+               WHEN c.person_proof IS NULL AND num_nonnulls(c.user_id, c.actor, c.fingerprint) = 0 THEN
+                   decode(repeat('00', 32), 'hex')
+           END AS person_digest,
+           CASE
+               WHEN octet_length(c.payload_proof) = 16 THEN
+                   sha256(c.payload_proof
+                          || convert_to(jsonb_build_array(
+                                 c.usage::text, c.tags::text, c.metadata::text, c.reference, c.reason)::text, 'UTF8'))
+               WHEN octet_length(c.payload_proof) = 32 THEN c.payload_proof
+               WHEN c.payload_proof IS NULL AND num_nonnulls(c.usage, c.tags, c.metadata, c.reference, c.reason) = 0 THEN
+                   decode(repeat('00', 32), 'hex')
+           END AS payload_digest
       FROM chained c
+), hashed AS (
+    -- Form 1: three digests, then a JSON array of texts, in this order, as PostgreSQL prints it.
+    SELECT c.*,
+           sha256(
+               coalesce(c.previous_hash, decode(repeat('00', 32), 'hex'))
+               || c.person_digest
+               || c.payload_digest
+               || convert_to(jsonb_build_array(
+                   c.wallet_id,
+                   c.lane::text,
+                   c.seq::text,
+                   c.entry_id::text,
+                   c.kind::text,
+                   c.call::text,
+                   c.amount::text,             -- always 12 decimals
+                   c.lane_balance::text,
+                   c.balance::text,            -- NULL if it equals lane_balance
+                   -- Microseconds, limited to the range of timestamps that fit into a bigint.
+                   least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
+                   CASE WHEN c.event_at IS NOT NULL THEN
+                       least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
+                   c.idempotency_key,
+                   c.related_id::text,
+                   c.key_id::text,
+                   c.team,
+                   c.provider,
+                   c.model,
+                   c.service,
+                   c.region,
+                   c.service_tier,
+                   encode(c.lines, 'hex'),
+                   c.contra
+               )::text, 'UTF8')) AS expected_hash
+      FROM digested c
 ), judged AS (
     SELECT h.lane, h.seq,
            CASE
                WHEN h.seq <> h.expected_seq THEN 'an entry is missing before this one'
                WHEN h.lane_balance <> h.expected_balance THEN 'the running total is not the sum'
-               WHEN h.hash <> h.expected_hash THEN 'the hash is not that of the entry'
+               WHEN h.hash IS DISTINCT FROM h.expected_hash THEN 'the hash is not that of the entry'
            END AS problem
       FROM hashed h
 ), first_problem AS (

@@ -68,6 +68,7 @@ counts=(
     'charge_four_limits|charge_wrapper|charge four 10'
     'charge_granted|charge_wrapper|charge_as granted'
     'charge_claimed|charge_wrapper|charge_as claimed'
+    'charge_child|charge_wrapper|charge child 10'
     'charge_plan|charge_wrapper|charge planned 10'
 )
 

@@ -65,6 +65,9 @@ while IFS= read -r name; do
     esac
 done < <(rust_tests)
 
+stage walletd scripts/run walletd
+stage walletd-api scripts/run walletd-api short
+
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then
     stage package scripts/test-package.sh

@@ -55,6 +55,7 @@ codes! {
     FundingNotOpen "WL013" "funding_not_open" "the funding or grant is not in the state that the call needs";
     VoucherNotValid "WL014" "voucher_not_valid" "the voucher is unknown, expired or used up";
     RateNotFound "WL015" "rate_not_found" "a price or payment is in another currency, and no exchange rate had begun at that time";
+    NotInThisTree "WL016" "not_in_this_tree" "the wallet's place in a tree of wallets does not allow the call";
     FeatureNotSupported "0A000" "feature_not_supported" "an argument asks for what this version cannot do";
     InvalidParameter "22023" "invalid_parameter_value" "another argument is missing or out of range";
     UniqueViolation "23505" "unique_violation" "a wallet of that name exists";
@@ -87,6 +88,8 @@ pub struct Objects {
     pub table: Option<&'static str>,
     /// The constraint that was violated.
     pub constraint: Option<String>,
+    /// The wallet that pays, if the error is about that one and not about the wallet of the call.
+    pub payer: Option<String>,
     /// The argument. A call with many items tells from it where the value is.
     pub argument: Option<String>,
 }
@@ -122,6 +125,20 @@ impl Error {
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(Code::InternalError, message)
             .hint("Please report this; verify the ledger before going on.")
+    }
+
+    /// Notes that the error is about a wallet above the one of the call.
+    pub fn of_payer(mut self, wallet: &str) -> Error {
+        if self.objects.payer.is_some() {
+            return self;
+        }
+        let is_of_rule = matches!(self.code, Code::LimitExceeded | Code::NotPermitted);
+        let name = quoted(wallet);
+        if is_of_rule && !self.message.contains(&name) {
+            self.message.push_str(&format!(" in wallet {name}"));
+        }
+        self.objects.payer = Some(wallet.to_owned());
+        self
     }
 
     /// Adds the DETAIL: the numbers behind the message, in full sentences.

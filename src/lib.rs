@@ -2,10 +2,10 @@
 //!
 //! Charge, price, limits, ledger entry and event commit in one transaction, together with the
 //! application's own rows. From top to bottom, each folder or file using only those below it: `api`
-//! (the SQL functions), `reporting`, `plans`, `alerts`, `ledger`, `allowance`, `pricing`, `limits`,
-//! `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values, errors and
-//! state of the backend), and pure files such as `money` and `error`. `tests/tidy/main.rs` checks
-//! the order.
+//! (the SQL functions), `reporting`, `plans`, `delivery`, `alerts`, `ledger`, `allowance`,
+//! `pricing`, `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg`
+//! (values, errors and state of the backend), and pure files such as `money` and `error`.
+//! `tests/tidy/main.rs` checks the order.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 use pgrx::prelude::*;
@@ -18,6 +18,8 @@ mod args;
 mod attribution;
 mod cards;
 mod currency;
+mod delivery;
+mod erasure;
 mod error;
 mod idempotency;
 mod items;
@@ -61,9 +63,14 @@ extension_sql_file!(
     requires = ["ledger"]
 );
 extension_sql_file!(
+    "../sql/schema/entry_form.sql",
+    name = "entry_form",
+    requires = ["archive"]
+);
+extension_sql_file!(
     "../sql/schema/grants.sql",
     name = "grants",
-    requires = ["archive"]
+    requires = ["entry_form"]
 );
 extension_sql_file!(
     "../sql/schema/topups.sql",
@@ -166,30 +173,56 @@ extension_sql_file!(
     requires = ["usage"]
 );
 extension_sql_file!(
+    "../sql/schema/changes.sql",
+    name = "changes",
+    requires = ["transactions", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
-        "transactions",
+        "changes",
         "usage",
         api::currencies::balances_in,
+        api::currencies::balances_at,
         api::currencies::exchange_rates,
         api::currencies::exchanged,
     ]
 );
 extension_sql_file!(
+    "../sql/schema/usage_groups.sql",
+    name = "usage_groups",
+    requires = ["currencies", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/usage_by.sql",
     name = "usage_by",
-    requires = ["currencies", api::reports::readable_wallet]
+    requires = ["usage_groups", api::reports::readable_wallet]
+);
+extension_sql_file!(
+    "../sql/schema/tree.sql",
+    name = "tree",
+    requires = ["usage_by"]
 );
 extension_sql_file!(
     "../sql/schema/chargeback.sql",
     name = "chargeback",
-    requires = ["usage_by"]
+    requires = ["tree"]
+);
+extension_sql_file!(
+    "../sql/schema/journal_summary.sql",
+    name = "journal_summary",
+    requires = ["chargeback"]
+);
+extension_sql_file!(
+    "../sql/schema/balances_at.sql",
+    name = "balances_at",
+    requires = ["journal_summary"]
 );
 extension_sql_file!(
     "../sql/schema/statement.sql",
     name = "statement",
-    requires = ["chargeback"]
+    requires = ["balances_at"]
 );
 extension_sql_file!(
     "../sql/schema/forecast.sql",
@@ -217,10 +250,16 @@ extension_sql_file!(
     requires = ["report"]
 );
 extension_sql_file!(
+    "../sql/schema/retention.sql",
+    name = "retention",
+    requires = ["focus"]
+);
+extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
     requires = [
-        "focus",
+        "retention",
+        api::retention::drop_old,
         api::reports::prune_windows,
         api::reports::sweep_expired,
         api::rollups::roll_up,
@@ -237,9 +276,14 @@ extension_sql_file!(
     requires = ["statement_html", api::proof::recount]
 );
 extension_sql_file!(
+    "../sql/schema/destinations.sql",
+    name = "destinations",
+    requires = ["proof"]
+);
+extension_sql_file!(
     "../sql/schema/admin.sql",
     name = "admin",
-    requires = ["proof"]
+    requires = ["destinations"]
 );
 extension_sql_file!(
     "../sql/schema/plans.sql",

@@ -16,6 +16,7 @@ use crate::pg::jsonb::{Builder, Jsonb};
 use crate::storage::plan::{Run, Value, statement};
 
 statement!(
+    /// Writes the events, and a delivery for each destination that wants them.
     EMIT,
     [
         TEXTOID,
@@ -25,9 +26,17 @@ statement!(
         TEXTARRAYOID,
         TIMESTAMPTZOID
     ],
-    "INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, payload, created_at, available_at)
-     SELECT $1, e.id, $3, $4, e.payload::jsonb, $6, $6
-       FROM unnest($2, $5) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
+    "WITH event AS (
+         INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, payload, created_at, available_at)
+         SELECT $1, e.id, $3, $4, e.payload::jsonb, $6, $6
+           FROM unnest($2, $5) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n
+         RETURNING event_id
+     )
+     INSERT INTO wallet.deliveries
+         (wallet_id, delivery_id, event_id, set_for, destination, created_at, available_at)
+     SELECT $1, gen_random_uuid(), e.event_id, d.wallet_id, d.name, $6, $6
+       FROM wallet.destinations d CROSS JOIN event e
+      WHERE d.wallet_id = ANY (ARRAY[$1, '*']) AND (d.events IS NULL OR $3 = ANY (d.events))"
 );
 
 // The payload of the NOTIFY names the event but never a balance, because every role that may LISTEN

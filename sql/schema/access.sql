@@ -46,6 +46,8 @@ AS $$
             ('reader',  'FUNCTION', 'convert_amount'),
             ('reader',  'FUNCTION', 'entry_lines'),
             ('reader',  'FUNCTION', 'entry_usage'),
+            ('reader',  'FUNCTION', 'person_digest'),
+            ('reader',  'FUNCTION', 'payload_digest'),
             ('reader',  'FUNCTION', 'readable_wallets'),
             ('reader',  'FUNCTION', 'key_owner'),
             ('reader',  'FUNCTION', 'readable_price_lists'),
@@ -85,6 +87,8 @@ AS $$
             ('reader',  'TABLE',    'markups'),
             ('reader',  'TABLE',    'usage_mappings'),
             ('reader',  'TABLE',    'metric_weights'),
+            ('reader',  'TABLE',    'retention_rules'),
+            ('reader',  'TABLE',    'retention'),
             ('reader',  'TABLE',    'metrics'),
             ('reader',  'TABLE',    'fx_rates'),
             ('reader',  'TABLE',    'bonus_rules'),
@@ -137,6 +141,16 @@ AS $$
             ('reader',  'FUNCTION', 'exchange_rates'),
             ('reader',  'FUNCTION', 'exchanged'),
             ('reader',  'FUNCTION', 'balances_in'),
+            ('reader',  'FUNCTION', 'reported_wallets'),
+            ('reader',  'FUNCTION', 'check_cursor'),
+            ('reader',  'FUNCTION', 'changes'),
+            ('reader',  'FUNCTION', 'journal_summary'),
+            ('reader',  'FUNCTION', 'promotional_at'),
+            ('reader',  'FUNCTION', 'balances_at'),
+            ('reader',  'FUNCTION', 'span_in'),
+            ('reader',  'FUNCTION', 'check_dimensions'),
+            ('reader',  'FUNCTION', 'usage_groups'),
+            ('reader',  'FUNCTION', 'usage'),
             ('reader',  'FUNCTION', 'usage_by'),
             ('reader',  'FUNCTION', 'usage_rows'),
             ('reader',  'FUNCTION', 'usage_attributes'),
@@ -160,6 +174,7 @@ AS $$
             ('billing', 'FUNCTION', 'set_run_out_alert'),
             ('worker',  'FUNCTION', 'announce_run_outs'),
             ('worker',  'FUNCTION', 'prune_windows'),
+            ('worker',  'FUNCTION', 'drop_old'),
             ('worker',  'FUNCTION', 'sweep_expired'),
             ('worker',  'FUNCTION', 'maintain'),
             ('admin',   'FUNCTION', 'upkeep'),
@@ -193,6 +208,17 @@ AS $$
             ('events',  'FUNCTION', 'claim_events'),
             ('events',  'FUNCTION', 'finish_event'),
             ('events',  'FUNCTION', 'retry_event'),
+            ('reader',  'COLUMNS',  'destinations'),
+            ('reader',  'TABLE',    'destination_list'),
+            ('reader',  'TABLE',    'deliveries'),
+            ('reader',  'TABLE',    'delivery_list'),
+            ('admin',   'FUNCTION', 'set_destination'),
+            ('admin',   'FUNCTION', 'rotate_destination'),
+            ('admin',   'FUNCTION', 'drop_destination'),
+            ('events',  'FUNCTION', 'claim_deliveries'),
+            ('events',  'FUNCTION', 'finish_delivery'),
+            ('events',  'FUNCTION', 'retry_delivery'),
+            ('billing', 'FUNCTION', 'resend_delivery'),
             ('admin',   'FUNCTION', 'create_wallet'),
             ('admin',   'FUNCTION', 'create_wallets'),
             ('admin',   'FUNCTION', 'update_wallet'),
@@ -200,9 +226,14 @@ AS $$
             ('admin',   'FUNCTION', 'unfreeze_wallet'),
             ('admin',   'FUNCTION', 'close_wallet'),
             ('admin',   'FUNCTION', 'set_lanes'),
+            ('admin',   'FUNCTION', 'set_parent'),
+            ('reader',  'FUNCTION', 'descendants'),
+            ('reader',  'FUNCTION', 'usage_by_child'),
             ('admin',   'FUNCTION', 'archive'),
             ('admin',   'FUNCTION', 'set_plan'),
             ('admin',   'FUNCTION', 'assign_plan'),
+            ('admin',   'FUNCTION', 'erase_user'),
+            ('admin',   'FUNCTION', 'set_retention'),
             ('admin',   'FUNCTION', 'set_price'),
             ('admin',   'FUNCTION', 'import_prices'),
             ('admin',   'FUNCTION', 'set_markup'),
@@ -254,7 +285,7 @@ AS $$
             ('admin', 'worker'), ('admin', 'admin')
            ) AS l (level, base) ON l.base = o.base
 $$;
-COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use. COLUMNS means a table without the hashes in it.';
+COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use. COLUMNS means a table without the secrets and hashes in it.';
 
 -- The privileges of a level belong to a role of that level, and every role with the level is a
 -- member of it. PostgreSQL stores the privileges of all roles on an object in one row, so
@@ -299,11 +330,11 @@ BEGIN
             CASE privilege.object_kind
                 WHEN 'FUNCTION' THEN 'EXECUTE'
                 WHEN 'TABLE' THEN 'SELECT'
-                -- The columns without hashes of secrets.
+                -- The columns without secrets and their hashes.
                 ELSE (SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
                         FROM pg_attribute a
                        WHERE a.attrelid = privilege.object::regclass AND a.attnum > 0 AND NOT a.attisdropped
-                         AND a.attname !~ '_hash$')
+                         AND a.attname !~ '_(hash|secret)$')
             END,
             -- GRANT ... ON FUNCTION does not accept a procedure; ROUTINE accepts both.
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE 'TABLE' END,

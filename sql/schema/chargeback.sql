@@ -1,17 +1,21 @@
 -- The cost of each team in a month, and how unallocated usage is distributed. By the time of use.
+-- The values of a tag can take the place of teams.
 
 CREATE TABLE wallet.chargeback_rules (
-    wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
+    wallet_id    text NOT NULL REFERENCES wallet.wallets,
     rule         text NOT NULL CHECK (rule IN ('none', 'even', 'use', 'fixed')),
     shares       jsonb NOT NULL DEFAULT '{}',
-    changed_at   timestamptz NOT NULL
+    changed_at   timestamptz NOT NULL,
+    dimension    text NOT NULL DEFAULT 'team' CHECK (dimension = 'team' OR dimension LIKE 'tag:_%'),
+    PRIMARY KEY (wallet_id, dimension)
 );
-COMMENT ON TABLE wallet.chargeback_rules IS 'How the unallocated cost of a wallet is distributed across its teams.';
+COMMENT ON TABLE wallet.chargeback_rules IS 'How the unallocated cost of a wallet is distributed across its teams, or across the values of a tag.';
 COMMENT ON COLUMN wallet.chargeback_rules.rule IS 'none: the cost remains unallocated; even: equal shares; use: in proportion to each team''s direct cost; fixed: by shares.';
 COMMENT ON COLUMN wallet.chargeback_rules.shares IS 'Only for fixed: the fraction of each team. The remainder stays unallocated.';
+COMMENT ON COLUMN wallet.chargeback_rules.dimension IS 'team, or tag:NAME for the values of a tag.';
 
 CREATE FUNCTION wallet.chargeback_rows(
-    wallet text, month date,
+    wallet text, month date, dimension text,
     OUT team text, OUT requests bigint, OUT tokens bigint, OUT direct_cost numeric, OUT shared_cost numeric,
     OUT total_cost numeric, OUT share numeric, OUT refunded numeric)
 RETURNS SETOF record
@@ -23,6 +27,11 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM wallet.readable_wallet(chargeback_rows.wallet);
+    IF chargeback_rows.dimension IS NULL OR chargeback_rows.dimension <> 'team' AND chargeback_rows.dimension NOT LIKE 'tag:_%' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023',
+            MESSAGE = format('unrecognized dimension %s', coalesce('"' || chargeback_rows.dimension || '"', 'NULL')),
+            DETAIL = 'It is not a valid value of dimension.', HINT = 'Valid values are: team, tag:NAME.';
+    END IF;
     IF month IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month must not be null',
             DETAIL = 'The argument month is NULL or was not given.', HINT = 'Give any day of the month.';
@@ -37,12 +46,12 @@ BEGIN
                wallet.day_begins(m.month::date, w.time_zone) AS first,
                wallet.day_begins((m.month + interval '1 month')::date, w.time_zone) AS last,
                coalesce(r.rule, 'none') AS rule, coalesce(r.shares, '{}') AS shares
-          FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id
+          FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id AND r.dimension = chargeback_rows.dimension
          CROSS JOIN LATERAL (SELECT date_trunc('month', chargeback_rows.month::timestamp) AS month) m
          WHERE w.wallet_id = chargeback_rows.wallet
     ), direct AS MATERIALIZED (
         SELECT u.value AS team, u.requests, u.tokens, u.cost, u.refunded
-          FROM bounds b CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, 'team', b.first, b.last) u
+          FROM bounds b CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, chargeback_rows.dimension, b.first, b.last) u
     ), late AS MATERIALIZED (
         -- Refunds of the shared cost of other months. They go to the teams that bore that cost.
         SELECT c.month, sum(e.amount) AS amount
@@ -51,7 +60,8 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT l.amount, l.related_id FROM wallet.ledger_all l
                 WHERE l.wallet_id = chargeback_rows.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
-                  AND l.kind = 'r' AND l.team IS NULL AND l.created_at >= b.first AND l.created_at < b.last
+                  AND l.kind = 'r'
+                  AND CASE chargeback_rows.dimension WHEN 'team' THEN l.team ELSE l.tags ->> substr(chargeback_rows.dimension, 5) END IS NULL AND l.created_at >= b.first AND l.created_at < b.last
                OFFSET 0) e
          CROSS JOIN LATERAL (
                SELECT date_trunc('month', CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AT TIME ZONE b.time_zone) AS month
@@ -70,7 +80,7 @@ BEGIN
          UNION ALL
         SELECT l.month, u.value, u.cost
           FROM bounds b CROSS JOIN late l
-         CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, 'team', wallet.day_begins(l.month::date, b.time_zone),
+         CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, chargeback_rows.dimension, wallet.day_begins(l.month::date, b.time_zone),
                                               wallet.day_begins((l.month + interval '1 month')::date, b.time_zone)) u
          WHERE u.value IS NOT NULL
          UNION ALL
@@ -116,7 +126,7 @@ $$;
 COMMENT ON FUNCTION wallet.chargeback_rows IS 'Returns the rows of chargeback() in the wallet''s currency. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.chargeback(
-    wallet text, month date, currency text DEFAULT NULL,
+    wallet text, month date, currency text DEFAULT NULL, dimension text DEFAULT 'team',
     OUT team text, OUT requests bigint, OUT tokens bigint, OUT direct_cost numeric, OUT shared_cost numeric,
     OUT total_cost numeric, OUT share numeric, OUT refunded numeric, OUT currency text, OUT rate numeric, OUT inverse boolean)
 RETURNS SETOF record
@@ -137,8 +147,40 @@ AS $$
                                THEN (date_trunc('month', chargeback.month::timestamp) + interval '1 month')::date END) s
      CROSS JOIN LATERAL wallet.exchange_rates(chargeback.wallet, chargeback.currency,
                                               ARRAY[least(s.last - interval '1 microsecond', statement_timestamp())]) x
-     CROSS JOIN LATERAL wallet.chargeback_rows(x.wallet, chargeback.month) WITH ORDINALITY
+     CROSS JOIN LATERAL wallet.chargeback_rows(x.wallet, chargeback.month, chargeback.dimension) WITH ORDINALITY
            AS c(team, requests, tokens, direct_cost, shared_cost, total_cost, share, refunded, n)
      ORDER BY c.n
 $$;
-COMMENT ON FUNCTION wallet.chargeback IS 'Allocates the cost of a month to the teams of a wallet. The row with a NULL team is the unallocated cost. The totals add up to the wallet''s charges. Refunded shared cost is not distributed; if it was distributed in an earlier month, the refund goes to the teams that bore it. Errors: 22023, 42501, WL003, WL015, WL012.';
+COMMENT ON FUNCTION wallet.chargeback(text, date, text, text) IS 'Allocates the cost of a month to the teams of one or several wallets, or to the values of a tag. The row with a NULL team is the unallocated cost. The totals add up to the charges. Refunded shared cost is not distributed; if it was distributed in an earlier month, the refund goes to the teams that bore it. Errors: 22023, 42501, WL003, WL015, WL012.';
+
+-- Each wallet is allocated by its own rule and in its own time zone. So the totals add up exactly.
+CREATE FUNCTION wallet.chargeback(
+    wallets text[], month date, dimension text DEFAULT 'team',
+    OUT team text, OUT requests bigint, OUT tokens bigint, OUT direct_cost numeric, OUT shared_cost numeric,
+    OUT total_cost numeric, OUT share numeric, OUT refunded numeric, OUT currency text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+AS $$
+    WITH named AS MATERIALIZED (
+        SELECT wallet.reported_wallets(chargeback.wallets) AS wallets
+    ), rows AS (
+        SELECT w.currency, c.team, sum(c.requests)::bigint AS requests, sum(c.tokens)::bigint AS tokens, sum(c.direct_cost) AS direct,
+               sum(c.shared_cost) AS shared, sum(c.total_cost) AS total, sum(c.refunded) AS refunded
+          FROM named n
+          JOIN wallet.wallets w ON n.wallets IS NULL OR w.wallet_id = ANY (n.wallets)
+         CROSS JOIN LATERAL wallet.chargeback_rows(w.wallet_id, chargeback.month, chargeback.dimension) c
+         GROUP BY 1, 2
+    )
+    SELECT r.team, r.requests, r.tokens, round(r.direct, greatest(min_scale(r.direct), 2)), round(r.shared, greatest(min_scale(r.shared), 2)),
+           round(r.total, greatest(min_scale(r.total), 2)),
+           -- Running sums are rounded, so that the shares of a currency add up to one.
+           trim_scale(round(sum(r.total) OVER in_order / nullif(sum(r.total) OVER (PARTITION BY r.currency), 0), 6)
+                      - round((sum(r.total) OVER in_order - r.total) / nullif(sum(r.total) OVER (PARTITION BY r.currency), 0), 6)),
+           round(r.refunded, greatest(min_scale(r.refunded), 2)), r.currency
+      FROM rows r
+    WINDOW in_order AS (PARTITION BY r.currency ORDER BY r.team NULLS LAST ROWS UNBOUNDED PRECEDING)
+     ORDER BY r.currency, r.team NULLS LAST
+$$;
+COMMENT ON FUNCTION wallet.chargeback(text[], date, text) IS 'Allocates the cost of a month to the teams of one or several wallets, or to the values of a tag. The row with a NULL team is the unallocated cost. The totals add up to the charges. Refunded shared cost is not distributed; if it was distributed in an earlier month, the refund goes to the teams that bore it. Errors: 22023, 42501, WL003, WL015, WL012.';

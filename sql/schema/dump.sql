@@ -24,6 +24,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.metric_weights', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.retention_rules', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
 -- Grants of dropped roles are omitted, because in another cluster their OID may belong to another
 -- role.
@@ -36,6 +37,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.rollup_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_rollups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.entry_lists', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.run_out_alerts', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.destinations', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.deliveries', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.plan_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.plan_rules', '');

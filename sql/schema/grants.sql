@@ -171,7 +171,8 @@ AS $$
     WITH noted AS MATERIALIZED (
         SELECT u.entry_id, u.grant_id, u.amount, c.created_at
           FROM wallet.grant_burns u
-          JOIN wallet.ledger_all c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id AND c.kind = 'c'
+          JOIN wallet.ledger_all c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id
+           AND (c.kind = 'c' OR c.call IN ('l', 'm', 'n'))
          WHERE u.wallet_id = of_wallet
     ), apart AS (
         SELECT a.entry_id, sum(a.amount) AS amount
@@ -188,7 +189,10 @@ AS $$
           FROM (SELECT e.entry_id, e.created_at, e.lane, e.seq, e.amount + coalesce(a.amount, 0) AS amount
                   FROM wallet.ledger_all e
                   LEFT JOIN apart a USING (entry_id)
-                 WHERE e.wallet_id = of_wallet AND e.amount < 0 AND e.kind IN ('c', 'a', 't')) l
+                 WHERE e.wallet_id = of_wallet AND e.amount < 0 AND e.kind IN ('c', 'a', 't') AND e.call <> 'u'
+                   -- A use whose money was drawn from a parent is paid by no grant.
+                   AND NOT EXISTS (SELECT FROM wallet.ledger_all d
+                                    WHERE d.wallet_id = of_wallet AND d.call = 'd' AND d.related_id = e.entry_id)) l
          WHERE l.amount < 0
         WINDOW in_order AS (ORDER BY l.created_at, l.lane, l.seq ROWS UNBOUNDED PRECEDING)
     ), burns AS MATERIALIZED (

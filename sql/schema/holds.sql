@@ -36,6 +36,7 @@ CREATE TABLE wallet.reservations (
     charge_on_expiry    boolean NOT NULL DEFAULT false,
     expiry_entry_id     uuid,
     approval            "char",
+    spender             text,
     PRIMARY KEY (wallet_id, hold_id),
     -- A single CHECK, because PostgreSQL parses every CHECK again for each statement.
     CONSTRAINT hold_in_order CHECK (
@@ -64,7 +65,8 @@ COMMENT ON COLUMN wallet.reservations.event_at IS 'The time of use, if the calle
 COMMENT ON COLUMN wallet.reservations.charge_on_expiry IS 'True if the amount is charged when the hold expires (on_expiry => ''charge''). It stays reserved until the charge is booked.';
 COMMENT ON COLUMN wallet.reservations.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';
 COMMENT ON COLUMN wallet.reservations.approval IS 'w: waits for approval; c: waits, and is charged when it expires once approved; a: approved. NULL: needs no approval.';
-COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest.';
+COMMENT ON COLUMN wallet.reservations.spender IS 'The child whose hold this is. The child has a row with the same hold_id. NULL for a hold of the wallet itself.';
+COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest. ffffffff-ffff-ffff-ffff-ffffffffffff: the part that the parent holds.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'The amount held in the grant at the same array position.';
 
 -- The refunded amount of each charge, so that refunds never exceed the charge.

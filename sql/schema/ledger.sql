@@ -32,6 +32,8 @@ CREATE TABLE wallet.ledger (
     reason            text,
     actor             text,
     metadata          jsonb,
+    person_proof      bytea,
+    payload_proof     bytea,
     CONSTRAINT ledger_idempotency UNIQUE (wallet_id, idempotency_key, call)
 );
 -- Created after the other index: if both seem to cost the same, for example because the table was
@@ -45,13 +47,15 @@ COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, starting 
 COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 of the request''s arguments. It distinguishes a replay from a different request.';
 COMMENT ON COLUMN wallet.ledger.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';
 COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
-COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked the entry and used its idempotency key: f fund, c charge, p price_unpriced, b reverse_funding, x the end of a grant, g void_grant or set_recurring_grant, s settle, r refund, a adjust, t transfer.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked the entry and used its idempotency key: f fund, c charge, p price_unpriced, b reverse_funding, x the end of a grant, g void_grant or set_recurring_grant, s settle, r refund, a adjust, t transfer, d money that a child draws from its parent, l money lent to a child for a charge, m for a settlement, n for a late price, u lent money that a refund returns.';
 COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: positive if money enters the wallet.';
 COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, including this one.';
 COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL if equal to lane_balance.';
-COMMENT ON COLUMN wallet.ledger.hash IS 'SHA-256 of the lane''s previous hash and this row in canonical form (docs/ledger.md).';
+COMMENT ON COLUMN wallet.ledger.hash IS 'SHA-256 of the lane''s previous hash and this row in form 1 (docs/ledger.md).';
 COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/ledger.md). entry_lines() expands them.';
 COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as received; NULL if model and lines contain all of it. For a funding in another currency: the amount paid, its currency, the rate and the rounding.';
+COMMENT ON COLUMN wallet.ledger.person_proof IS 'The salt of the digest of user_id, actor and fingerprint that the hash covers (16 bytes) or, once they were erased, the digest (32 bytes).';
+COMMENT ON COLUMN wallet.ledger.payload_proof IS 'The salt of the digest of usage, tags, metadata, reference and reason that the hash covers (16 bytes) or, once one of them was erased or dropped, the digest (32 bytes).';
 COMMENT ON COLUMN wallet.ledger.contra IS 'The contra account of the entry. NULL for usage, whose contra account follows from provider and model.';
 
 -- A small table outside of the hot path; an index on the ledger would slow down every charge.

@@ -20,50 +20,46 @@ AS $$
          WHERE l.wallet_id = verify_chain.wallet
         WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
     ), hashed AS (
-        -- The canonical form: a JSON array of strings, in this order, as PostgreSQL prints it.
+        -- Form 1: three digests, then a JSON array of strings, in this order, as PostgreSQL prints
+        -- it.
         SELECT c.*,
-               sha256(convert_to(jsonb_build_array(
-                   coalesce(encode(c.previous_hash, 'hex'), ''),
-                   c.wallet_id,
-                   c.lane::text,
-                   c.seq::text,
-                   c.entry_id::text,
-                   c.kind::text,
-                   c.call::text,
-                   c.amount::text,             -- always 12 decimals
-                   c.lane_balance::text,
-                   c.balance::text,            -- NULL if equal to lane_balance
-                   -- Microseconds, clamped to the range of a bigint.
-                   least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
-                   CASE WHEN c.event_at IS NOT NULL THEN
-                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
-                   c.idempotency_key,
-                   c.fingerprint::text,
-                   c.related_id::text,
-                   c.key_id::text,
-                   c.user_id,
-                   c.team,
-                   c.provider,
-                   c.model,
-                   c.service,
-                   c.region,
-                   c.service_tier,
-                   encode(c.lines, 'hex'),
-                   c.usage::text,
-                   c.tags::text,
-                   c.contra,
-                   c.reference,
-                   c.reason,
-                   c.actor,
-                   c.metadata::text
-               )::text, 'UTF8')) AS expected_hash
+               sha256(
+                   coalesce(c.previous_hash, decode(repeat('00', 32), 'hex'))
+                   || wallet.person_digest(c.person_proof, c.user_id, c.actor, c.fingerprint)
+                   || wallet.payload_digest(c.payload_proof, c.usage, c.tags, c.metadata, c.reference, c.reason)
+                   || convert_to(jsonb_build_array(
+                       c.wallet_id,
+                       c.lane::text,
+                       c.seq::text,
+                       c.entry_id::text,
+                       c.kind::text,
+                       c.call::text,
+                       c.amount::text,             -- always 12 decimals
+                       c.lane_balance::text,
+                       c.balance::text,            -- NULL if equal to lane_balance
+                       -- Microseconds, clamped to the range of a bigint.
+                       least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
+                       CASE WHEN c.event_at IS NOT NULL THEN
+                       least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
+                       c.idempotency_key,
+                       c.related_id::text,
+                       c.key_id::text,
+                       c.team,
+                       c.provider,
+                       c.model,
+                       c.service,
+                       c.region,
+                       c.service_tier,
+                       encode(c.lines, 'hex'),
+                       c.contra
+                   )::text, 'UTF8')) AS expected_hash
           FROM chained c
     ), judged AS (
         SELECT h.lane, h.seq,
                CASE
                    WHEN h.seq <> h.expected_seq THEN 'an entry is missing before this one'
                    WHEN h.lane_balance <> h.expected_balance THEN 'the running total is not the sum'
-                   WHEN h.hash <> h.expected_hash THEN 'the hash is not that of the entry'
+                   WHEN h.hash IS DISTINCT FROM h.expected_hash THEN 'the hash is not that of the entry'
                END AS problem
           FROM hashed h
     ), first_problem AS (
@@ -142,7 +138,7 @@ AS $$
         SELECT 4, 'holds',
                CASE WHEN h.held <> m.held THEN format('open holds add up to %s, the lanes hold %s', h.held, m.held) END,
                format('%s held by %s open holds', h.held, h.open)
-          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held), 0) AS held, count(*) AS open
+          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held) FILTER (WHERE r.scoped_ids <> '{ffffffff-ffff-ffff-ffff-ffffffffffff}'), 0) AS held, count(*) AS open
                                       FROM wallet.reservations r WHERE r.wallet_id = w.wallet_id AND r.status = 'open') h
          UNION ALL
         SELECT 5, 'limits',
@@ -183,9 +179,13 @@ AS $$
           FROM w, pass p
          WHERE w.archived OR EXISTS (SELECT FROM carried) OR p.archived > 0
          UNION ALL
-        SELECT 10, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
+        SELECT 10, 'digest', p.digest_problem, format('%s lanes begin as they were', p.digest_kept)
           FROM pass p
          WHERE verify.digest IS NOT NULL
+         UNION ALL
+        SELECT 11, 'tree', p.tree, format('%s entries with a parent or a child', p.pooled)
+          FROM pass p
+         WHERE p.pooled > 0
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
@@ -197,16 +197,15 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
-    SELECT jsonb_build_object(
-               'at', statement_timestamp(),
-               'wallets', coalesce(jsonb_object_agg(d.wallet_id, d.lanes), '{}'))
+    -- Without the time: digests are equal as text if nothing was booked.
+    SELECT jsonb_build_object('wallets', coalesce(jsonb_object_agg(d.wallet_id, d.lanes), '{}'))
       FROM (SELECT a.wallet_id,
                    jsonb_object_agg(a.lane, jsonb_build_object('seq', a.seq, 'hash', encode(a.hash, 'hex'))) AS lanes
               FROM wallet.allowances a
              WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
              GROUP BY a.wallet_id) d
 $$;
-COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
+COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. They are the same text until an entry is booked. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
 
 CREATE VIEW wallet.lane_waits WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,

@@ -118,6 +118,19 @@ CREATE TYPE wallet.movement_result AS (
 COMMENT ON TYPE wallet.movement_result IS 'The result of refund(), adjust() and transfer().';
 COMMENT ON COLUMN wallet.movement_result.amount IS 'Signed: positive if money enters the wallet.';
 
+CREATE TYPE wallet.erasure_result AS (
+    pseudonym   text,
+    rows        bigint,
+    places      jsonb,
+    kept        jsonb,
+    replayed    boolean
+);
+COMMENT ON TYPE wallet.erasure_result IS 'The result of erase_user().';
+COMMENT ON COLUMN wallet.erasure_result.pseudonym IS 'The pseudonym that took the place of the identifier; NULL if there was nothing to erase.';
+COMMENT ON COLUMN wallet.erasure_result.places IS 'The number of changed rows by table.';
+COMMENT ON COLUMN wallet.erasure_result.kept IS 'The number of rows by column that still have the identifier, because it is part of a key or a name.';
+COMMENT ON COLUMN wallet.erasure_result.replayed IS 'True if an earlier call with the same idempotency key did the work.';
+
 CREATE TYPE wallet.archive_result AS (
     archived          bigint,
     carried_forward   numeric,

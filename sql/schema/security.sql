@@ -34,6 +34,9 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The destinations of all wallets are the operator's own.
+CREATE POLICY own_destination ON wallet.deliveries AS RESTRICTIVE FOR SELECT
+    USING (set_for <> '*' OR (SELECT '*' = ANY (wallet.readable_wallets())));
 -- A role sees the plans of the wallets that it sees.
 ALTER TABLE wallet.plan_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.plan_versions FORCE ROW LEVEL SECURITY;

@@ -28,11 +28,17 @@ CREATE TABLE wallet.rollup_chunks (
     dated_ids      uuid[],
     dated_at       timestamptz[],
     dated_amounts  numeric[],
+    first_on     date NOT NULL,
+    last_on      date NOT NULL,
+    first_use    uuid,
+    last_use     uuid,
     PRIMARY KEY (wallet_id, lane, to_seq)
 );
 COMMENT ON TABLE wallet.rollup_chunks IS 'Rolled-up entries: one row per piece of a lane''s chain. A piece covers about a day; the pieces leave no gaps from the first entry on.';
 COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'The sum of the entries that count from their time of booking.';
 COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at of the piece. last_at is the greatest; first_id and last_id are the least and greatest entry_id.';
+COMMENT ON COLUMN wallet.rollup_chunks.first_on IS 'The least day of booking of the piece''s charges and refunds, or of all its entries if it has none; last_on is the greatest.';
+COMMENT ON COLUMN wallet.rollup_chunks.first_use IS 'The least entry_id of the piece''s charges and refunds; last_use is the greatest. NULL if there are none.';
 COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that do not count from their time of booking; NULL if there are none.';
 COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'When the entry at the same array position begins to count.';
 COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same array position.';
@@ -53,10 +59,12 @@ CREATE TABLE wallet.usage_rollups (
     cost           numeric NOT NULL,
     refunded       numeric NOT NULL,
     provider       text,
+    booked_on      date NOT NULL,
     PRIMARY KEY (wallet_id, day, rollup_id)
 );
 CREATE INDEX usage_rollups_user ON wallet.usage_rollups (wallet_id, user_id, day);
-COMMENT ON TABLE wallet.usage_rollups IS 'Usage of the rolled-up entries, by day of use. Rows are added and never changed; entries booked later for the same day get rows of their own.';
+COMMENT ON TABLE wallet.usage_rollups IS 'Usage of the rolled-up entries, by day of use and day of booking. Rows are added and never changed; entries booked later for the same day get rows of their own.';
+COMMENT ON COLUMN wallet.usage_rollups.booked_on IS 'The day of created_at in the wallet''s time zone. It says which entries a report must read that needs a part of the row.';
 
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
 SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
@@ -300,7 +308,30 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.day_begins IS 'Returns the first moment of a day in a time zone.';
 
--- The period of a report: times, or days in the wallet's time zone.
+-- The period of a report: times, or days in a time zone.
+CREATE FUNCTION wallet.span_in(
+    time_zone text, "from" timestamptz, "to" timestamptz, from_day date, to_day date,
+    OUT first timestamptz, OUT last timestamptz)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    IF "from" IS NOT NULL AND from_day IS NOT NULL OR "to" IS NOT NULL AND to_day IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a moment and a day are given',
+            DETAIL = 'A span of time begins at "from" or with from_day, and ends before "to" or before to_day.',
+            HINT = 'Give one of the two.';
+    END IF;
+    first := coalesce("from", wallet.day_begins(from_day, span_in.time_zone));
+    last := coalesce("to", wallet.day_begins(to_day, span_in.time_zone));
+    IF first > last THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
+            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION wallet.span_in IS 'Returns the start and end of a report''s period, given as times or as days in a time zone. Errors: 22023.';
+
 CREATE FUNCTION wallet.span_of(
     wallet text, "from" timestamptz, "to" timestamptz, from_day date, to_day date,
     OUT first timestamptz, OUT last timestamptz)
@@ -311,17 +342,7 @@ AS $$
 DECLARE
     zone text := (SELECT w.time_zone FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(span_of.wallet));
 BEGIN
-    IF "from" IS NOT NULL AND from_day IS NOT NULL OR "to" IS NOT NULL AND to_day IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a moment and a day are given',
-            DETAIL = 'A span of time begins at "from" or with from_day, and ends before "to" or before to_day.',
-            HINT = 'Give one of the two.';
-    END IF;
-    first := coalesce("from", wallet.day_begins(from_day, zone));
-    last := coalesce("to", wallet.day_begins(to_day, zone));
-    IF first > last THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
-            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
-    END IF;
+    SELECT s.first, s.last INTO first, last FROM wallet.span_in(zone, "from", "to", from_day, to_day) s;
 END
 $$;
 COMMENT ON FUNCTION wallet.span_of IS 'Returns the start and end of a report''s period, given as times or as days in the wallet''s time zone. Errors: 22023, 42501, WL003.';

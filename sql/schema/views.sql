@@ -14,7 +14,9 @@ SELECT w.wallet_id AS wallet,
        w.low_balance,
        w.created_at,
        round(b.scoped, greatest(min_scale(b.scoped), 2)) AS scoped,
-       w.price_list
+       w.price_list,
+       w.parent,
+       w.share
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
         -- Due entries count, booked or not, and amounts reserved by expired holds do not. Functions
@@ -37,6 +39,8 @@ COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt. It ne
 COMMENT ON COLUMN wallet.balances.held IS 'The amount that open holds reserve.';
 COMMENT ON COLUMN wallet.balances.available IS 'balance minus held. Alert thresholds are compared with the part of it that every charge may use: available minus scoped.';
 COMMENT ON COLUMN wallet.balances.scoped IS 'The part of available that only some models or services may use.';
+COMMENT ON COLUMN wallet.balances.parent IS 'The wallet above this one in a tree; NULL if there is none.';
+COMMENT ON COLUMN wallet.balances.share IS 'pool: the parent pays for this wallet, whose own balance is always zero. own: it has its own money. NULL without a parent.';
 COMMENT ON COLUMN wallet.balances.price_list IS 'The wallet''s price list, which takes precedence over the default list.';
 
 CREATE VIEW wallet.entries WITH (security_invoker = true) AS
@@ -419,13 +423,15 @@ SELECT r.wallet_id AS wallet,
        r.service_tier,
        CASE WHEN r.charge_on_expiry OR r.approval = 'c' THEN 'charge' ELSE 'release' END AS on_expiry,
        r.expiry_entry_id,
-       coalesce(r.approval = 'a', false) AS approved
+       coalesce(r.approval = 'a', false) AS approved,
+       r.spender
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
 COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: waiting for approval, open, settled, voided or expired.';
 COMMENT ON COLUMN wallet.holds.amount IS 'The amount reserved at first.';
 COMMENT ON COLUMN wallet.holds.settled IS 'The booked amount. It exceeds amount if the usage cost more.';
 COMMENT ON COLUMN wallet.holds.held IS 'The amount that is still reserved.';
+COMMENT ON COLUMN wallet.holds.spender IS 'The child whose hold this is the part of: the wallet pays for the child. NULL for a hold of the wallet itself.';
 COMMENT ON COLUMN wallet.holds.on_expiry IS 'release or charge: the argument on_expiry of hold().';
 COMMENT ON COLUMN wallet.holds.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';
 COMMENT ON COLUMN wallet.holds.approved IS 'Whether the hold waited for approval and was approved.';

@@ -48,14 +48,19 @@ CREATE TABLE wallet.wallets (
     archived               boolean NOT NULL DEFAULT false,
     keeps                  boolean NOT NULL DEFAULT false,
     defaults_from          timestamptz NOT NULL,
-    -- Without a default, so that a charge reads the table limits for a row that was loaded from
-    -- elsewhere.
-    known_limits           wallet.known_limit[],
+    parent                 text,
+    share                  text,
     plan                   text,
     plan_version           bigint,
     next_plan_at           timestamptz,
-    next_plan              text
+    next_plan              text,
+    -- The last column. Without a default, so that a charge reads the table limits for a row that
+    -- was loaded from elsewhere.
+    known_limits           wallet.known_limit[],
+    CONSTRAINT wallet_with_parent CHECK (
+        num_nulls(parent, share) IN (0, 2) AND share IN ('pool', 'own') AND parent <> wallet_id)
 );
+CREATE INDEX wallets_parent ON wallet.wallets (parent) WHERE parent IS NOT NULL;
 COMMENT ON TABLE wallet.wallets IS 'One row per wallet with its currency and settings. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The name that the application chose.';
 COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may fall below zero.';
@@ -69,6 +74,8 @@ COMMENT ON COLUMN wallet.wallets.archived IS 'Whether the wallet has archived en
 COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether open holds keep credit of grants that have ended. A settlement checks for such credit only if true.';
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, if there are few, so that a charge reads them with the wallet''s row. NULL: a charge reads the table limits.';
 COMMENT ON COLUMN wallet.wallets.defaults_from IS 'No default limit carries anything into a window of the wallet from a window that ended before this time: when the wallet was created, or when a limit was dropped that had taken the place of a default limit with rollover_max.';
+COMMENT ON COLUMN wallet.wallets.parent IS 'The wallet above this one in a tree; NULL if there is none.';
+COMMENT ON COLUMN wallet.wallets.share IS 'pool: the parent pays for the use of this wallet, which has no money of its own; own: it has its own money. NULL without a parent.';
 COMMENT ON COLUMN wallet.wallets.plan IS 'The plan of the wallet; NULL means none.';
 COMMENT ON COLUMN wallet.wallets.plan_version IS 'The version of the plan that the wallet has taken over. If another version is in force, the next call takes that one over.';
 COMMENT ON COLUMN wallet.wallets.next_plan_at IS 'When next_plan takes the place of plan; NULL means that no change is planned.';
@@ -150,9 +157,10 @@ CREATE TABLE wallet.requests (
     wallet_id         text NOT NULL,
     call              text NOT NULL,
     idempotency_key   text NOT NULL,
-    fingerprint       uuid NOT NULL,
+    fingerprint       uuid,
     result            jsonb,
     created_at        timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, call, idempotency_key)
 );
+COMMENT ON COLUMN wallet.requests.fingerprint IS 'Half of a SHA-256 of the arguments. NULL once an erasure removed it: a replay is then not compared.';
 COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. wallet_id * means a call that concerns all wallets or none.';

@@ -162,13 +162,21 @@ statement!(
 );
 statement!(
     CHARGEBACK,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.dimension, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
 );
 statement!(
     RUN_OUT,
     [TEXTOID],
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
+);
+statement!(
+    /// Without the secrets. A new URL on the same server, and a new signing secret, show in
+    /// changed_at.
+    DESTINATION,
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{target_secret,signing_secret,previous_secret}'::text[])
+       FROM wallet.destinations t WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(
     MAPPING,
@@ -252,10 +260,12 @@ pub enum Of<'a> {
     Recurring(&'a str),
     /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
-    /// The rule by which the wallet's cost is allocated to teams.
-    CostAllocation,
+    /// The rule by which the wallet's cost is allocated to teams, or to the values of a tag.
+    CostAllocation(&'a str),
     /// The wallet's run-out alert.
     RunOut,
+    /// The wallet's destination of that name, without its secrets.
+    Destination(&'a str),
     /// The usage mapping with that name.
     Mapping(&'a str),
     /// The weights of the metric with that name.
@@ -305,8 +315,9 @@ impl Of<'_> {
             Of::Topups(name) => TOPUPS.run(&[wallet, Value::Text(name)]),
             Of::Recurring(name) => RECURRING.run(&[wallet, Value::Text(name)]),
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
-            Of::CostAllocation => CHARGEBACK.run(&[wallet]),
+            Of::CostAllocation(dimension) => CHARGEBACK.run(&[wallet, Value::Text(dimension)]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
+            Of::Destination(name) => DESTINATION.run(&[wallet, Value::Text(name)]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
         }

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod call;
 pub mod claims;
+pub mod family;
 pub mod granted;
 pub mod grants;
 pub mod kept_by_key;

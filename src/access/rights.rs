@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::access::claims;
+use crate::access::family;
 pub use crate::access::granted::ALL_WALLETS;
 use crate::access::granted::{self, Grant, Proof};
 pub use crate::access::level::{Level, Need};
@@ -200,8 +201,25 @@ impl Key {
     }
 }
 
-/// Whether the caller may do what the call needs on the wallet, or on any if the wallet is empty.
+/// Whether the caller may do what the call needs on the wallet, or on any if the wallet is empty. A
+/// wallet may also be read by those who may read one above it.
 fn is_allowed(caller: pg_sys::Oid, need: Need, wallet: &str, key: &Key) -> Result<bool> {
+    if reaches(caller, need, wallet, key)? {
+        return Ok(true);
+    }
+    if need != Need::Level(Level::Reader) || wallet.is_empty() || wallet == ALL_WALLETS {
+        return Ok(false);
+    }
+    for above in family::above(wallet)?.iter() {
+        if reaches(caller, need, above, key)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Like [`is_allowed`], for this wallet alone.
+fn reaches(caller: pg_sys::Oid, need: Need, wallet: &str, key: &Key) -> Result<bool> {
     match key {
         Key::None => {}
         Key::Valid(key) if wallet.is_empty() || wallet == key.wallet => {
@@ -384,8 +402,40 @@ pub fn readable_by(caller: pg_sys::Oid) -> Result<Vec<String>> {
     wallets_of(caller, Level::Reader.into())
 }
 
-/// The wallets on which the role may do what the call needs; `*` means all.
+/// The error without the numbers of a wallet that the caller may not read, but that pays for the
+/// wallet of the call.
+pub fn for_caller(session: &Session, error: Error) -> Error {
+    let Some(payer) = &error.objects.payer else {
+        return error;
+    };
+    let has_numbers = matches!(error.code, Code::InsufficientFunds | Code::LimitExceeded);
+    if !has_numbers || may_read(session, payer).unwrap_or(false) {
+        return error;
+    }
+    let detail = format!("Wallet {} pays for the use.", quoted(payer));
+    error
+        .detail(detail)
+        .hint("Ask those who manage that wallet.")
+}
+
+/// Whether the caller of a session may read the wallet.
+pub fn may_read(session: &Session, wallet: &str) -> Result<bool> {
+    let need = Level::Reader.into();
+    Ok(session.may_do_anything() || is_allowed(session.caller, need, wallet, &Key::current()?)?)
+}
+
+/// The wallets on which the role may do what the call needs; `*` means all. Those below a wallet
+/// that it may read are among them.
 pub fn wallets_of(caller: pg_sys::Oid, need: Need) -> Result<Vec<String>> {
+    let mut wallets = reached(caller, need)?;
+    if need == Need::Level(Level::Reader) && !wallets.iter().any(|one| one == ALL_WALLETS) {
+        family::add_below(&mut wallets)?;
+    }
+    Ok(wallets)
+}
+
+/// Like [`wallets_of`], without wallets that are reached only because they are below others.
+fn reached(caller: pg_sys::Oid, need: Need) -> Result<Vec<String>> {
     match Key::current()? {
         Key::None => {}
         Key::Invalid => return Ok(Vec::new()),

@@ -243,13 +243,7 @@ impl SpendingPolicy {
         }
         let member = self.member(source, user_id, key.is_some())?;
         let team = team(member, user_id, caller.attribution.team)?;
-        if self.has_model_rules {
-            for (scope, subject) in [Some("*"), team, user_id].into_iter().enumerate() {
-                if let Some(rule) = self.model_rule(source, scope, subject)? {
-                    may_use(caller, &rule.allowed, &rule.blocked, SCOPES[scope])?;
-                }
-            }
-        }
+        self.may_use_model(source, caller, team, user_id)?;
         if let Some(member) = member {
             may_use(caller, &member.allowed_models, &[], "member")?;
         }
@@ -261,6 +255,38 @@ impl SpendingPolicy {
             team,
             key_id: key.map(|key| key.id),
         })
+    }
+
+    /// Admits a use that a child passes on. The child has decided who may spend there. The wallet
+    /// itself decides for which models, and from which networks and devices, its money is spent.
+    pub fn admit_passed<'a>(
+        &'a self,
+        source: &impl Source,
+        caller: &Caller<'a>,
+    ) -> Result<Attribution<'a>> {
+        self.origin(None, caller)?;
+        let Attribution { user_id, team, .. } = caller.attribution;
+        self.may_use_model(source, caller, team, user_id)?;
+        Ok(caller.attribution)
+    }
+
+    /// WL009 if a model rule of the wallet, the team or the user does not allow the model.
+    fn may_use_model(
+        &self,
+        source: &impl Source,
+        caller: &Caller<'_>,
+        team: Option<&str>,
+        user_id: Option<&str>,
+    ) -> Result<()> {
+        if !self.has_model_rules {
+            return Ok(());
+        }
+        for (scope, subject) in [Some("*"), team, user_id].into_iter().enumerate() {
+            if let Some(rule) = self.model_rule(source, scope, subject)? {
+                may_use(caller, &rule.allowed, &rule.blocked, SCOPES[scope])?;
+            }
+        }
+        Ok(())
     }
 
     /// The key with that secret.

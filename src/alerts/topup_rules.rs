@@ -151,6 +151,9 @@ pub fn set(
     following::follow(wallet)?;
     let (rules, _) = config::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
+    if rule.is_some() {
+        rules.require_own_money(wallet)?;
+    }
     let has_plan = rules.has_plan && !following::is_applying();
     if has_plan && rule.is_none() {
         plan_marks::require_own(wallet, RuleKind::TopupRule, name, OVERRIDE)?;

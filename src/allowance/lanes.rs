@@ -77,7 +77,9 @@ pub fn find(view: LaneView<'_>, amount: Amount, again: bool, may_combine: bool) 
     } else {
         find_among(view, amount, may_combine)?
     };
-    if let Found::Payer(payer) = &found {
+    if let Found::Payer(payer) = &found
+        && payer.lane.lane != 0
+    {
         LAST.set(Some((clock::transaction(), payer.lane.lane)));
     }
     Ok(found)

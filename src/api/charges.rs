@@ -1,6 +1,6 @@
 //! SQL functions on charges and on the usage of entries.
 
-use crate::access::rights::{Level, enter};
+use crate::access::rights::{Level, enter, for_caller};
 use crate::args;
 use crate::ledger::charges::charge;
 use crate::ledger::charges::replay::Charged;
@@ -70,7 +70,9 @@ fn charge(
     };
     let work = || {
         let request = Request::check(args)?;
-        enter(Level::Charger, request.wallet, |_| charge::charge(&request))
+        enter(Level::Charger, request.wallet, |session| {
+            charge::charge(&request).map_err(|error| for_caller(session, error))
+        })
     };
     charge_row(or_raise_keeping(key, work))
 }

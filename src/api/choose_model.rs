@@ -71,8 +71,8 @@ fn choose_model(
         })?;
         let checking = Checking::of(for_hold);
         following::foreseeing(wallet, || {
-            enter(Level::Reader, wallet, |_| {
-                choose::choose(&request, &models, checking)
+            enter(Level::Reader, wallet, |session| {
+                choose::choose(session, &request, &models, checking)
             })
         })
     };

@@ -16,11 +16,13 @@ use pgrx::{JsonB, Uuid, default};
 /// The maximum number of events that a worker claims at once.
 const MAX_CLAIM: i32 = 10_000;
 
-fn at(time: Timestamp) -> Option<TimestampWithTimeZone> {
+/// A time as PostgreSQL has it.
+pub fn at(time: Timestamp) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(time.0).ok()
 }
 
-fn names(events: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+/// The names of events. 22023 for one that no event has.
+pub fn names(events: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
     let Some(events) = events else {
         return Ok(None);
     };
@@ -36,6 +38,33 @@ fn names(events: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
         })
         .collect::<Result<Vec<_>>>()
         .map(Some)
+}
+
+/// How many rows a worker claims at once.
+pub fn claimable(argument: &str, value: Option<i32>) -> Result<i64> {
+    match value {
+        Some(count @ 1..=MAX_CLAIM) => Ok(i64::from(count)),
+        other => {
+            let given = other.map_or("NULL".to_owned(), |count| count.to_string());
+            Err(Error::argument(format!("{argument} is out of range"))
+                .detail(format!("It is {given}; 1 to {MAX_CLAIM} are allowed."))
+                .hint("Claim again when these are done."))
+        }
+    }
+}
+
+/// The error that a worker reports. A text that is too long must not prevent another attempt.
+pub fn error_text(error: Option<&str>) -> Result<Option<String>> {
+    if let Some(error) = error {
+        cards::refuse_in_text("error", "error", error)?;
+    }
+    Ok(error.map(|text| text.chars().take(args::MAX_TEXT).collect()))
+}
+
+/// The pause that a worker asks for, in microseconds.
+pub fn pause(after: Option<Interval>) -> Result<Option<i64>> {
+    let given = after.map(|after| args::duration("after", Some(after)));
+    given.transpose()
 }
 
 fn event_id(id: Option<Uuid>) -> Result<[u8; 16]> {
@@ -67,15 +96,7 @@ fn claim_events(
     ),
 > {
     let work = || {
-        let max = match max {
-            Some(max @ 1..=MAX_CLAIM) => i64::from(max),
-            other => {
-                let given = other.map_or("NULL".to_owned(), |max| max.to_string());
-                return Err(Error::argument("max is out of range")
-                    .detail(format!("It is {given}; 1 to {MAX_CLAIM} are allowed."))
-                    .hint("Claim again when these are done."));
-            }
-        };
+        let max = claimable("max", max)?;
         let lease = args::duration("lease", lease)?;
         let names = names(events)?;
         enter_some(Need::Events, |session| {
@@ -126,15 +147,7 @@ fn retry_event(
 ) -> Option<TimestampWithTimeZone> {
     let work = || {
         let id = event_id(id)?;
-        let after = match after {
-            Some(after) => Some(args::duration("after", Some(after))?),
-            None => None,
-        };
-        // An error text that is too long must not prevent another attempt.
-        if let Some(error) = error {
-            cards::refuse_in_text("error", "error", error)?;
-        }
-        let error: Option<String> = error.map(|text| text.chars().take(args::MAX_TEXT).collect());
+        let (after, error) = (pause(after)?, error_text(error)?);
         enter_some(Need::Events, |session| {
             events::retry(session, id, after, error.as_deref())
         })

@@ -3,6 +3,7 @@
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, Result};
+use crate::ledger::wallets::config;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::numeric::decimal_datum;
@@ -39,6 +40,9 @@ pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> Fore
         let wallet = args::required("wallet", wallet)?;
         let days = checked(days)?;
         enter(Level::Reader, wallet, |_| {
+            if let Some(parent) = &config::read(wallet)?.pool {
+                return Ok(forecast::of_pooled(parent));
+            }
             let now = clock::statement_start();
             let known = known::read(&[wallet.to_owned()], now)?;
             let known = known

@@ -1,7 +1,7 @@
 //! SQL functions on holds.
 
 use crate::access::call::Call;
-use crate::access::rights::{Level, enter, enter_as};
+use crate::access::rights::{Level, enter, enter_as, for_caller};
 use crate::api::charges::{ChargeRow, charge_row};
 use crate::args;
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
+use crate::storage::hold_rows;
 use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Inet, Uuid, default};
@@ -40,6 +41,12 @@ pub fn hold_row(held: Held) -> HoldRow {
 
 pub fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
     args::id("hold_id", value, "Pass the id that hold() returned.")
+}
+
+fn hold_for(new: &NewHold<'_>) -> Result<Held> {
+    enter(Level::Charger, new.request.wallet, |session| {
+        hold::hold(new).map_err(|error| for_caller(session, error))
+    })
 }
 
 fn ttl(value: Option<Interval>) -> Result<i64> {
@@ -103,15 +110,15 @@ fn hold(
         let allow_partial = allow_partial.unwrap_or(false);
         let on_expiry = args::word("on_expiry", on_expiry, OnExpiry::ALL, OnExpiry::as_str, &[])?;
         let fingerprint = NewHold::fingerprint(&request, ttl, allow_partial, on_expiry);
-        let wallet = request.wallet;
         let new = NewHold {
+            id: hold_rows::new_id(request.wallet, request.key),
             request,
             ttl,
             allow_partial,
             on_expiry,
             fingerprint,
         };
-        enter(Level::Charger, wallet, |_| hold::hold(&new))
+        hold_for(&new)
     };
     hold_row(or_raise_keeping(key, work))
 }
@@ -179,8 +186,8 @@ fn settle(
             is_final,
             over,
         };
-        enter_as(Level::Charger, wallet, actor, |_| {
-            settle::settle(&settlement)
+        enter_as(Level::Charger, wallet, actor, |session| {
+            settle::settle(&settlement).map_err(|error| for_caller(session, error))
         })
     };
     charge_row(work().or_raise())

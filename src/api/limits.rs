@@ -246,7 +246,8 @@ fn drop_limit(
     work().or_raise();
 }
 
-/// Checks a request against the balance and every limit that applies. Books nothing.
+/// Checks a request against the balance and every limit that applies. Books nothing. Without usage
+/// and amount, the limits are asked for alone.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -278,18 +279,18 @@ fn check_limits(
         name!(mode, String),
         name!(max, Option<Measure>),
         name!(used, Option<Measure>),
-        name!(held, Measure),
-        name!(remaining, Measure),
+        name!(held, Option<Measure>),
+        name!(remaining, Option<Measure>),
         name!(resets_at, Option<TimestampWithTimeZone>),
         name!(allowed, bool),
         name!(reason, Option<String>),
         name!(max_per_request, Option<Measure>),
+        name!(in_wallet, String),
     ),
 > {
     let work = || -> Result<_> {
         let request = Request::check(ChargeArgs {
             wallet,
-            // Without usage and amount, the limits are asked for alone.
             amount: amount.or(Some(Number::ZERO)).filter(|_| usage.is_none()),
             usage,
             user_id,
@@ -313,8 +314,8 @@ fn check_limits(
 
 fn checked(request: &Request<'_>, call: Checking) -> Result<Vec<check::Checked>> {
     following::foreseeing(request.wallet, || {
-        enter(Level::Reader, request.wallet, |_| {
-            check::check(request, call)
+        enter(Level::Reader, request.wallet, |session| {
+            check::check(session, request, call)
         })
     })
 }
@@ -328,12 +329,13 @@ type CheckRow = (
     String,
     Option<Measure>,
     Option<Measure>,
-    Measure,
-    Measure,
+    Option<Measure>,
+    Option<Measure>,
     Option<TimestampWithTimeZone>,
     bool,
     Option<String>,
     Option<Measure>,
+    String,
 );
 
 fn check_row(row: check::Checked) -> CheckRow {
@@ -351,11 +353,12 @@ fn check_row(row: check::Checked) -> CheckRow {
         row.mode.to_owned(),
         row.max.map(measure),
         row.used.map(measure),
-        measure(row.held),
-        measure(row.remaining),
+        row.held.map(measure),
+        row.remaining.map(measure),
         row.resets_at.and_then(time),
         row.allowed,
         row.reason.map(str::to_owned),
         row.max_per_request.map(measure),
+        row.wallet.clone(),
     )
 }

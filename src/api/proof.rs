@@ -32,6 +32,8 @@ fn recount(
         name!(digest_problem, Option<String>),
         name!(lines, Option<String>),
         name!(lines_count, i64),
+        name!(pooled, i64),
+        name!(tree, Option<String>),
     ),
 > {
     let work = || -> Result<proof::Proof> {
@@ -53,5 +55,7 @@ fn recount(
         found.digest,
         found.lines,
         found.lines_count,
+        found.pooled,
+        found.tree,
     ))
 }

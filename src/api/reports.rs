@@ -2,8 +2,9 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
+use crate::access::rights::{ALL_WALLETS, Level, Need, enter, enter_any, reach};
 use crate::args;
+use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -13,6 +14,8 @@ use crate::storage::session::as_one_call;
 use crate::storage::wallet_row::{lock_wallet, require_wallet};
 use pgrx::default;
 use pgrx::prelude::*;
+
+const NAME_WALLETS: &str = "Pass an array of wallets, or {*} for all that you may read.";
 
 /// The name of a wallet that the caller may read. Raises an error otherwise. Reports call it first.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
@@ -28,7 +31,39 @@ fn readable_wallet(wallet: Option<&str>) -> String {
     work().or_raise()
 }
 
-/// Sets how unallocated usage is distributed across the teams of a wallet.
+/// The wallets of a report: those that are named, or `*` for all that the caller may read. NULL
+/// means that the caller may read every wallet, and that all are reported. Raises an error for a
+/// named wallet that the caller may not read.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn reported_wallets(wallets: Option<Vec<Option<String>>>) -> Option<Vec<String>> {
+    reported(wallets).or_raise()
+}
+
+/// The wallets of a report, as `reported_wallets` returns them.
+pub fn reported(wallets: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    let wallets = wallets.ok_or_else(|| args::missing("wallets").hint(NAME_WALLETS))?;
+    if wallets.is_empty() {
+        return Err(Error::argument("wallets is empty")
+            .detail("A report needs at least one wallet.")
+            .hint(NAME_WALLETS)
+            .about("wallets"));
+    }
+    let mut named = Vec::with_capacity(wallets.len());
+    for wallet in &wallets {
+        let wallet = args::required("wallet", wallet.as_deref())?;
+        if wallet != ALL_WALLETS {
+            enter(Level::Reader, wallet, |_| require_wallet(wallet))?;
+            named.push(wallet.to_owned());
+        }
+    }
+    match named.len() == wallets.len() {
+        true => Ok(Some(named)),
+        false => enter_any(|session| reach(session, Level::Reader)),
+    }
+}
+
+/// Sets how unallocated usage is distributed across the teams of a wallet, or the values of a tag.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_chargeback_rule(
@@ -38,9 +73,11 @@ fn set_chargeback_rule(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    dimension: default!(Option<&str>, "'team'"),
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        let dimension = cost_allocation::dimension(dimension)?;
         let rules = ["none", "even", "use", "fixed"];
         let rule = args::word("rule", rule, &rules, |word| word, &[])?;
         check_shares(shares, rule == "fixed")?;
@@ -48,11 +85,12 @@ fn set_chargeback_rule(
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
+            .with("dimension", dimension)
             .with("rule", rule)
             .with("shares", shares.and_then(canonical));
-        call.change(Level::Billing, Of::CostAllocation, |call| {
+        call.change(Level::Billing, Of::CostAllocation(dimension), |call| {
             lock_wallet(wallet)?;
-            call.once(|| cost_allocation::set(wallet, rule, shares))
+            call.once(|| cost_allocation::set(wallet, dimension, rule, shares))
         })
     };
     work().or_raise();

@@ -2,7 +2,7 @@
 
 use crate::access::audit::{Of, enter_audited};
 use crate::access::call::Call;
-use crate::access::rights::{ALL_WALLETS, Level, require};
+use crate::access::rights::{ALL_WALLETS, Level, require, require_role};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
@@ -12,6 +12,7 @@ use crate::ledger::limits::default_windows;
 use crate::ledger::wallets::setting_args;
 use crate::ledger::wallets::settings::{BalanceDatum, Changes, NewWallet};
 use crate::ledger::wallets::status::StatusChange;
+use crate::ledger::wallets::tree::{self, Share};
 use crate::ledger::wallets::{settings, status};
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
@@ -347,6 +348,39 @@ fn close_wallet(
         actor,
         metadata,
     )
+}
+
+/// Gives a wallet a parent that pays for its use, or whose readers may read it; NULL takes the
+/// parent away.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn set_parent(
+    wallet: Option<&str>,
+    parent: Option<&str>,
+    share: default!(Option<&str>, "'pool'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let share = args::word("share", share, Share::ALL, Share::as_str, &[])?;
+        let new = args::name("parent", parent)?.map(|parent| (parent, share));
+        let call = Call::new("set_parent", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("parent", parent)
+            .with("share", new.map(|(_, share)| share.as_str()));
+        enter_audited(Level::Admin, &call.act(), Of::Wallet, |session| {
+            if let Some((parent, _)) = new {
+                require(session, Level::Admin, parent)?;
+                require_role(Level::Admin, parent, actor)?;
+            }
+            tree::set_parent(wallet, new, call.idempotent())
+        })
+    };
+    row(work())
 }
 
 /// Divides the balance into lanes, so that as many transactions can spend from it concurrently.

@@ -1,6 +1,7 @@
 //! Idempotency of the calls that write no ledger entry.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::fingerprint;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Json, Jsonb};
@@ -97,7 +98,7 @@ impl IdempotentCall<'_> {
         if rows.is_empty() {
             return Ok(None);
         }
-        if rows.need::<[u8; 16]>(0, 0)? != self.fingerprint {
+        if fingerprint::differs(rows.get(0, 0), self.fingerprint) {
             return Err(conflict(key, "its arguments"));
         }
         Ok(Some(Answer(rows)))

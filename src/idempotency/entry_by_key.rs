@@ -1,6 +1,7 @@
 //! Finds the entry with an idempotency key, in the ledger or its archive.
 
 use crate::error::Result;
+use crate::idempotency::fingerprint::differs;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::Call;
 use crate::storage::store;
@@ -27,6 +28,12 @@ statement!(
     [TEXTOID, TEXTOID, CHAROID],
     by_key_query!("wallet.ledger_archive")
 );
+
+/// Whether an entry belongs to another request than the one with this fingerprint. An entry whose
+/// fingerprint was erased is taken for the entry of the request: a key books only once.
+pub fn is_of_other(entry: &Rows, fingerprint: [u8; 16]) -> bool {
+    differs(entry.get(0, 1), fingerprint)
+}
 
 /// The entry with a key, if there is one.
 pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows>> {

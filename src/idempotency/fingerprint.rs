@@ -12,6 +12,12 @@ pub fn canonical(value: Jsonb) -> Option<String> {
     Some(out)
 }
 
+/// Whether the fingerprint that a first call left is another one. One that was erased is not
+/// compared.
+pub fn differs(first: Option<[u8; 16]>, now: [u8; 16]) -> bool {
+    first.is_some_and(|first| first != now)
+}
+
 /// Builds a fingerprint from the fields of a request.
 #[derive(Clone)]
 pub struct Fingerprint(Sha256);

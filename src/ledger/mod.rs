@@ -9,6 +9,7 @@ pub mod grants;
 pub mod holds;
 pub mod limits;
 pub mod movements;
+pub mod permit;
 pub mod proof;
 pub mod refund;
 pub mod triggers;

@@ -3,7 +3,7 @@
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::job::what_there_is;
 use crate::ledger::grants::locked_lots::LockedLots;
@@ -49,7 +49,7 @@ impl Movement<'_> {
         let Some(rows) = by_key(self.wallet, self.key, call)? else {
             return Ok(None);
         };
-        if rows.need::<[u8; 16]>(0, 1)? != self.fingerprint {
+        if is_of_other(&rows, self.fingerprint) {
             return Err(conflict(self.key.unwrap_or_default(), "its arguments"));
         }
         Ok(Some(Moved {
@@ -86,7 +86,9 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     if let Some(moved) = movement.replay(Call::Adjust)? {
         return Ok(moved);
     }
-    config::read(wallet)?.require_open(wallet)?;
+    let rules = config::read(wallet)?;
+    rules.require_open(wallet)?;
+    rules.require_own_money(wallet)?;
     // With all lanes locked, the entry is booked at its stated time.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
@@ -162,6 +164,8 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     let (ours, theirs) = (config::read(from)?, config::read(to)?);
     ours.require_active(from)?;
     theirs.require_open(to)?;
+    ours.require_own_money(from)?;
+    theirs.require_own_money(to)?;
     if ours.currency != theirs.currency {
         return Err(Error::argument("the wallets have different currencies")
             .detail(format!(

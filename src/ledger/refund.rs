@@ -3,6 +3,8 @@
 use crate::allowance::lanes::range;
 use crate::attribution::{Attribution, StoredUse};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::balance::locked::LockedBalance;
+use crate::ledger::charges::passed;
 use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::movements::{Moved, Movement};
@@ -27,8 +29,15 @@ statement!(
        FROM wallet.ledger_all l
        LEFT JOIN wallet.refunds r ON r.wallet_id = l.wallet_id AND r.entry_id = l.entry_id
        LEFT JOIN wallet.reservations h
-         ON h.wallet_id = l.wallet_id AND h.hold_id = l.related_id AND l.call = 's'
+         ON h.wallet_id = l.wallet_id AND h.hold_id = l.related_id AND l.call IN ('s', 'm')
       WHERE l.wallet_id = $1 AND l.entry_id = $2"
+);
+
+statement!(
+    /// The contra account from which the money for a use was drawn.
+    DRAWN_FROM,
+    [TEXTOID, UUIDOID],
+    "SELECT l.contra FROM wallet.ledger_all l WHERE l.wallet_id = $1 AND l.entry_id = $2 AND l.call = 'd'"
 );
 
 statement!(
@@ -50,10 +59,12 @@ struct Refundable {
 }
 
 impl Refundable {
-    /// Reads a charge of a wallet whose row is locked.
-    fn read(wallet: &str, charge: [u8; 16]) -> Result<Refundable> {
+    /// Reads a charge of a wallet whose row is locked, or the entry that lends money for a charge
+    /// of a child.
+    fn read(wallet: &str, charge: [u8; 16], kind: Kind) -> Result<Refundable> {
         let rows = CHARGE.run(&[Value::Text(wallet), Value::Uuid(charge)])?;
-        if rows.is_empty() || rows.need::<String>(0, 0)? != "c" {
+        let letter = char::from(kind as u8).to_string();
+        if rows.is_empty() || rows.need::<String>(0, 0)? != letter {
             return Err(Error::new(
                 Code::ObjectNotFound,
                 format!("wallet {} has no such charge", quoted(wallet)),
@@ -138,7 +149,7 @@ impl Refundable {
 
 /// The part of a charge that has not been refunded. The caller has locked the wallet's row.
 pub fn left(wallet: &str, charge: [u8; 16]) -> Result<Amount> {
-    let refundable = Refundable::read(wallet, charge)?;
+    let refundable = Refundable::read(wallet, charge, Kind::Charge)?;
     refundable.charged.minus(refundable.refunded).map_err(range)
 }
 
@@ -150,14 +161,18 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
     if let Some(moved) = movement.replay(Call::Refund)? {
         return Ok(moved);
     }
-    let refundable = Refundable::read(wallet, charge)?;
+    let refundable = Refundable::read(wallet, charge, Kind::Charge)?;
     let amount = refundable.amount(amount)?;
     let contra = refundable.contra();
-    config::read(wallet)?.require_open(wallet)?;
+    let rules = config::read(wallet)?;
+    rules.require_open(wallet)?;
+    let payer = payer_of(wallet, charge)?;
+    if payer.is_none() {
+        rules.require_own_money(wallet)?;
+    }
     // Credit that has expired by now expired before the refund.
     due::sweep(wallet)?;
-    let mut locked_lots = LockedLots::open(wallet)?;
-    let entry = Entry {
+    let entry = || Entry {
         related_id: Some(charge),
         // The key made the charge, not the refund.
         attribution: Attribution {
@@ -167,8 +182,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         context: refundable.stored.context(),
         ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
     };
-    let balance = locked_lots.give_back(&entry, charge)?;
-    locked_lots.close()?;
+    let (entry, balance) = book(wallet, entry, charge, payer.as_deref())?;
     let refunded = refundable.refunded.plus(amount).map_err(range)?;
     REFUNDED.run(&[
         Value::Text(wallet),
@@ -176,10 +190,83 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         Value::Amount(refunded),
     ])?;
     refundable.return_to_limits(wallet, amount, entry.created_at)?;
+    if let Some(payer) = payer {
+        return_to(&payer, wallet, &entry, charge)?;
+    }
     Ok(Moved {
         entry_id: entry.entry_id,
         amount,
         balance,
         replayed: false,
     })
+}
+
+/// The parent that paid for a use; `None` if the wallet did.
+fn payer_of(wallet: &str, charge: [u8; 16]) -> Result<Option<String>> {
+    let draw = Value::Uuid(passed::draw_id(charge));
+    let rows = DRAWN_FROM.run(&[Value::Text(wallet), draw])?;
+    let contra = rows.get::<String>(0, 0);
+    Ok(contra.and_then(|contra| passed::other_side(&contra).map(str::to_owned)))
+}
+
+/// Books returned money: in the grants that paid for the charge or, if a parent paid, with another
+/// entry that returns the money to it. Returns the entry and the balance after it.
+fn book<'a>(
+    wallet: &str,
+    entry: impl FnOnce() -> Entry<'a>,
+    charge: [u8; 16],
+    payer: Option<&str>,
+) -> Result<(Entry<'a>, Amount)> {
+    let Some(payer) = payer else {
+        let mut locked_lots = LockedLots::open(wallet)?;
+        // With all lanes locked, the entry is booked at its stated time.
+        let made = entry();
+        let balance = locked_lots.give_back(&made, charge)?;
+        locked_lots.close()?;
+        return Ok((made, balance));
+    };
+    let mut locked = LockedBalance::open(wallet)?;
+    let made = entry();
+    let balance = locked.debit(&made, Amount::ZERO)?;
+    let contra = passed::contra(payer);
+    let returned = Entry {
+        related_id: Some(made.entry_id),
+        actor: made.actor,
+        ..Entry::of_money(
+            wallet,
+            Kind::Transfer,
+            Call::Return,
+            made.amount.negated(),
+            &contra,
+        )
+    };
+    locked.debit(&returned, Amount::ZERO)?;
+    locked.close()?;
+    Ok((made, balance))
+}
+
+/// Returns the money of a refund to the parent that lent it, and the amount to the parent's limits.
+/// A parent that drew the money returns it to its own parent.
+fn return_to(parent: &str, child: &str, refund: &Entry<'_>, charge: [u8; 16]) -> Result<()> {
+    lock_wallet(parent)?;
+    let refundable = Refundable::read(parent, charge, Kind::Transfer)?;
+    config::read(parent)?.require_open(parent)?;
+    let payer = payer_of(parent, charge)?;
+    due::sweep(parent)?;
+    let contra = passed::contra(child);
+    let entry = || Entry {
+        related_id: Some(charge),
+        actor: refund.actor,
+        attribution: Attribution {
+            key_id: None,
+            ..refundable.stored.attribution()
+        },
+        ..Entry::of_money(parent, Kind::Transfer, Call::Return, refund.amount, &contra)
+    };
+    let (entry, _) = book(parent, entry, charge, payer.as_deref())?;
+    refundable.return_to_limits(parent, entry.amount, entry.created_at)?;
+    match payer {
+        Some(payer) => return_to(&payer, parent, &entry, charge),
+        None => Ok(()),
+    }
 }

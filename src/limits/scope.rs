@@ -264,6 +264,14 @@ impl Subject {
         Some(Subject::of(text, places))
     }
 
+    /// The subject with these places, in the order of the scope's dimensions.
+    pub fn joined(scope: &Scope, places: Vec<String>) -> Subject {
+        match scope {
+            Scope::Several(_) => Subject::of(array(&places), places),
+            _ => Subject::one(places.into_iter().next().unwrap_or_default()),
+        }
+    }
+
     fn of(text: String, places: Vec<String>) -> Subject {
         let mut subject = Subject {
             text,

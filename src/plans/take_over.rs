@@ -14,6 +14,7 @@ use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::limits::drop::drop_of_plan;
 use crate::ledger::limits::rows::{Key, with_key};
 use crate::ledger::limits::set::{self, NewLimit};
+use crate::ledger::wallets::config;
 use crate::ledger::wallets::following::{self, Step};
 use crate::ledger::wallets::plan_marks::{Marks, RuleKind, mark, unmark};
 use crate::ledger::wallets::settings::{Changes, put, put_lanes, put_price_list};
@@ -74,6 +75,7 @@ fn follow(wallet: &str, step: Step) -> Result<()> {
         definition,
         actor,
         marks: Marks::of(wallet)?,
+        is_pooled: config::read(wallet)?.pool.is_some(),
     }
     .all()?;
     match step {
@@ -106,6 +108,8 @@ struct Taking<'a> {
     actor: Option<&'a str>,
     /// The marks of the version before.
     marks: Marks,
+    /// Whether the parent pays. Then no rule brings the wallet money.
+    is_pooled: bool,
 }
 
 impl Taking<'_> {
@@ -262,7 +266,10 @@ impl Taking<'_> {
 
     fn grants(&self) -> Result<()> {
         let (wallet, kind) = (self.wallet, RuleKind::RecurringGrant);
-        let plan = self.definition.grants()?;
+        let plan = match self.is_pooled {
+            false => self.definition.grants()?,
+            true => Vec::new(),
+        };
         let names: Vec<String> = plan.iter().map(|grant| grant.name().to_owned()).collect();
         for name in self.gone(kind, &names)? {
             recurring::set(&NewRecurring::stop(wallet, &name), self.call())?;
@@ -281,7 +288,10 @@ impl Taking<'_> {
 
     fn topups(&self) -> Result<()> {
         let (wallet, kind) = (self.wallet, RuleKind::TopupRule);
-        let plan = self.definition.topups()?;
+        let plan = match self.is_pooled {
+            false => self.definition.topups()?,
+            true => Vec::new(),
+        };
         let names: Vec<String> = plan.iter().map(|(name, ..)| (*name).to_owned()).collect();
         for name in self.gone(kind, &names)? {
             topup_rules::set(wallet, &name, None, self.call())?;

@@ -1,4 +1,5 @@
-//! The rule by which the cost that no team caused is distributed over the teams (`chargeback`).
+//! The rule by which the cost that no team caused is distributed over the teams, and the same for
+//! the values of a tag (`chargeback`).
 
 use crate::args;
 use crate::error::{Error, Result};
@@ -9,10 +10,10 @@ use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     SET_RULE,
-    [TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.chargeback_rules (wallet_id, rule, shares, changed_at)
-     VALUES ($1, $2, coalesce($3, '{}'), $4)
-     ON CONFLICT (wallet_id) DO UPDATE
+    [TEXTOID, TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.chargeback_rules (wallet_id, dimension, rule, shares, changed_at)
+     VALUES ($1, $2, $3, coalesce($4, '{}'), $5)
+     ON CONFLICT (wallet_id, dimension) DO UPDATE
         SET rule = excluded.rule, shares = excluded.shares, changed_at = excluded.changed_at"
 );
 
@@ -52,11 +53,26 @@ pub fn check_shares(shares: Option<Jsonb>, is_fixed: bool) -> Result<()> {
     Ok(())
 }
 
+/// The name of the dimension by which cost is allocated: `team` or `tag:NAME`.
+pub fn dimension(named: Option<&str>) -> Result<&str> {
+    let named = args::required("dimension", named)?;
+    match named.strip_prefix("tag:") {
+        Some(tag) if !tag.is_empty() => Ok(named),
+        _ if named == "team" => Ok(named),
+        _ => Err(args::unrecognized(
+            "dimension",
+            named,
+            &["team", "tag:NAME"],
+        )),
+    }
+}
+
 /// Sets the rule of a wallet.
-pub fn set(wallet: &str, rule: &str, shares: Option<Jsonb>) -> Result<()> {
+pub fn set(wallet: &str, dimension: &str, rule: &str, shares: Option<Jsonb>) -> Result<()> {
     SET_RULE
         .run(&[
             Value::Text(wallet),
+            Value::Text(dimension),
             Value::Text(rule),
             Value::OptJsonb(shares),
             Value::Time(clock::now()),

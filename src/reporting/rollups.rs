@@ -1,5 +1,5 @@
-//! Rolls up closed days: use by day, team, user, service, model, region and key, sums of pieces of
-//! each lane's chain, and lists of entries by user, team, model and kind.
+//! Rolls up closed days: use by day, day of booking, team, user, service, model, region and key,
+//! sums of pieces of each lane's chain, and lists of entries by user, team, model and kind.
 //!
 //! The rolled-up part of each lane's chain is its beginning, and no entry of it is missing. A
 //! lane's entries are numbered without gaps and commit in the order of their numbers, because a
@@ -140,30 +140,34 @@ statement!(
      ), judged AS MATERIALIZED (
          SELECT f.*,
                 f.seq - coalesce(f.rolled, 0) = row_number() OVER chain AND NOT bool_or(f.created_at >= f.before) OVER chain AS closed,
-                max((f.created_at AT TIME ZONE f.time_zone)::date) OVER chain AS day
-           FROM found f
+                max(f.booked_on) OVER chain AS day
+           FROM (SELECT f.*, (f.created_at AT TIME ZONE f.time_zone)::date AS booked_on FROM found f) f
          WINDOW chain AS (PARTITION BY f.wallet, f.lane ORDER BY f.seq ROWS UNBOUNDED PRECEDING)
      ), chunks AS (
          INSERT INTO wallet.rollup_chunks (wallet_id, lane, to_seq, from_seq, amount, first_at, last_at, first_id, last_id,
-                                           dated_ids, dated_at, dated_amounts)
+                                           dated_ids, dated_at, dated_amounts, first_on, last_on, first_use, last_use)
          SELECT d.wallet, d.lane, max(d.seq), min(d.seq), coalesce(sum(d.amount) FILTER (WHERE d.effective_at = d.created_at), 0),
                 min(d.created_at), max(d.created_at), min(d.entry_id::text COLLATE \"C\")::uuid, max(d.entry_id::text COLLATE \"C\")::uuid,
                 array_agg(d.entry_id ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at),
                 array_agg(d.effective_at ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at),
-                array_agg(d.amount ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at)
+                array_agg(d.amount ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at),
+                coalesce(min(d.booked_on) FILTER (WHERE d.kind IN ('c', 'r')), min(d.booked_on)),
+                coalesce(max(d.booked_on) FILTER (WHERE d.kind IN ('c', 'r')), max(d.booked_on)),
+                min(d.entry_id::text COLLATE \"C\") FILTER (WHERE d.kind IN ('c', 'r'))::uuid,
+                max(d.entry_id::text COLLATE \"C\") FILTER (WHERE d.kind IN ('c', 'r'))::uuid
            FROM judged d
           WHERE d.closed
           GROUP BY d.wallet, d.lane, d.day
      ), used AS (
          INSERT INTO wallet.usage_rollups
                 (wallet_id, day, rollup_id, team, user_id, service, model, region, key_id, requests, input_tokens,
-                 output_tokens, cost, refunded, provider)
+                 output_tokens, cost, refunded, provider, booked_on)
          SELECT u.wallet, (u.event_at AT TIME ZONE u.time_zone)::date AS day, gen_random_uuid(), u.team, u.user_id, u.service,
                 u.model, u.region, u.key_id, sum(u.requests), sum(u.input_tokens), sum(u.output_tokens), sum(u.cost),
-                sum(u.refunded), u.provider
+                sum(u.refunded), u.provider, u.booked_on
            FROM judged u
           WHERE u.closed AND u.kind IN ('c', 'r')
-          GROUP BY u.wallet, 2, u.team, u.user_id, u.service, u.model, u.region, u.key_id, u.provider
+          GROUP BY u.wallet, 2, u.booked_on, u.team, u.user_id, u.service, u.model, u.region, u.key_id, u.provider
           ORDER BY 1, 2
      ), made AS MATERIALIZED (
          SELECT j.wallet, j.user_id, j.team, j.model, j.kind,

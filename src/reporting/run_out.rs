@@ -39,7 +39,7 @@ statement!(
     "SELECT a.wallet_id, a.days, a.near
        FROM wallet.run_out_alerts a
        JOIN wallet.wallets w ON w.wallet_id = a.wallet_id
-      WHERE w.status <> 'closed' AND a.wallet_id > $1
+      WHERE w.status <> 'closed' AND w.share IS DISTINCT FROM 'pool' AND a.wallet_id > $1
       ORDER BY a.wallet_id
       LIMIT $2"
 );

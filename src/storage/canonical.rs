@@ -1,5 +1,5 @@
-//! The text that the hash chain covers: a JSON array of strings and nulls, written as `jsonb`
-//! prints it. Pure.
+//! The bytes that the hash chain covers: binary digests, then a JSON array of strings and nulls,
+//! written as `jsonb` prints it. Pure.
 //!
 //! Every charge writes such an array, so numbers and digits go straight into the bytes to hash.
 
@@ -8,28 +8,35 @@ use crate::money::{Amount, push_digits};
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The array during its construction, element by element.
-pub struct Canonical(Vec<u8>);
-
-impl Default for Canonical {
-    fn default() -> Canonical {
-        let mut out = Vec::with_capacity(1024);
-        out.push(b'[');
-        Canonical(out)
-    }
+pub struct Canonical {
+    out: Vec<u8>,
+    has_elements: bool,
 }
 
 impl Canonical {
-    fn next(&mut self) {
-        if self.0.len() > 1 {
-            self.0.extend_from_slice(b", ");
+    /// An empty array after some bytes.
+    pub fn after(head: &[u8]) -> Canonical {
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(head);
+        out.push(b'[');
+        Canonical {
+            out,
+            has_elements: false,
         }
+    }
+
+    fn next(&mut self) {
+        if self.has_elements {
+            self.out.extend_from_slice(b", ");
+        }
+        self.has_elements = true;
     }
 
     fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.next();
-        self.0.push(b'"');
-        write(&mut self.0);
-        self.0.push(b'"');
+        self.out.push(b'"');
+        write(&mut self.out);
+        self.out.push(b'"');
     }
 
     /// Adds a string, or null.
@@ -38,7 +45,7 @@ impl Canonical {
             Some(text) => self.quoted(|out| push_escaped(out, text)),
             None => {
                 self.next();
-                self.0.extend_from_slice(b"null");
+                self.out.extend_from_slice(b"null");
             }
         }
     }
@@ -78,8 +85,8 @@ impl Canonical {
 
     /// The finished array.
     pub fn finish(mut self) -> Vec<u8> {
-        self.0.push(b']');
-        self.0
+        self.out.push(b']');
+        self.out
     }
 }
 
@@ -90,6 +97,13 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
+}
+
+/// The inside of a string as `jsonb` prints it.
+pub fn escaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    push_escaped(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Writes the inside of a string as `jsonb` prints it.
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_canonical_form_is_printed_like_jsonb() {
-        let mut out = Canonical::default();
+        let mut out = Canonical::after(b"");
         out.text(Some("a\"\\\n\u{1f}é"));
         out.text(None);
         out.number(-12);
@@ -147,7 +161,7 @@ mod tests {
     proptest! {
         #[test]
         fn strings_read_back_as_json(text in any::<String>(), number in any::<i64>()) {
-            let mut out = Canonical::default();
+            let mut out = Canonical::after(b"");
             out.text(Some(&text));
             out.number(number);
             let read: Vec<String> = serde_json::from_slice(&out.finish()).unwrap();

@@ -21,7 +21,7 @@ macro_rules! hold_query {
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
                     service_tier, tags, balance, affordable_tokens, fingerprint,
                     scoped_ids, scoped_amounts, provider, usage, priced_as, event_at,
-                    charge_on_expiry, expiry_entry_id, approval::text
+                    charge_on_expiry, expiry_entry_id, approval::text, spender
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -45,15 +45,15 @@ statement!(
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
         TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID,
-        TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, CHAROID
+        TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, CHAROID, TEXTOID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
          model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts,
-         provider, priced_as, event_at, charge_on_expiry, approval)
+         provider, priced_as, event_at, charge_on_expiry, approval, spender)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
      ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
@@ -167,6 +167,8 @@ pub struct Hold {
     pub affordable_tokens: Option<i64>,
     /// Fingerprint of the request; `None` without an idempotency key.
     pub fingerprint: Option<[u8; 16]>,
+    /// The child whose hold it is; `None` for a hold of the wallet itself.
+    pub spender: Option<String>,
     /// Where the hold was read. Keeps the datums of tags and usage alive.
     pub source: Source,
 }
@@ -175,6 +177,17 @@ impl Hold {
     /// The amounts that are held in the windows of limits, in the order of `windows`.
     pub(in crate::storage) fn window_amounts(&self) -> Vec<Amount> {
         self.windows.iter().map(|(_, amount)| *amount).collect()
+    }
+
+    /// The parts in grants with a scope, without the part that the parent holds.
+    pub fn of_grants(&self) -> Vec<Burn> {
+        let own = self.scoped.iter().filter(|part| part.id != OF_PARENT);
+        own.cloned().collect()
+    }
+
+    /// Whether the parent holds the money.
+    pub fn is_pooled(&self) -> bool {
+        self.scoped.iter().any(|part| part.id == OF_PARENT)
     }
 
     /// Whether the hold waits for approval.
@@ -251,6 +264,20 @@ pub struct NewHold<'a> {
     pub scoped_ids: Vec<[u8; 16]>,
     /// The amount in each of these grants.
     pub scoped_amounts: Vec<Amount>,
+    /// The child whose hold it is; `None` for a hold of the wallet itself.
+    pub spender: Option<&'a str>,
+}
+
+/// The id of the part of a hold that the parent holds, among the grants with a scope. No grant has
+/// this id.
+pub const OF_PARENT: [u8; 16] = [255; 16];
+
+/// The part of a child's hold that its parent holds: all of it.
+pub fn held_by_parent(amount: Amount) -> Burn {
+    Burn {
+        id: OF_PARENT,
+        amount,
+    }
 }
 
 /// The id of a new hold. With an idempotency key it is a UUIDv8, a hash of wallet and key, so that
@@ -321,6 +348,7 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         charge_on_expiry: rows.need(row, 27)?,
         expiry_entry: rows.get(row, 28),
         approval: text(29).and_then(|letter| Approval::of(letter.as_bytes())),
+        spender: text(30),
         source: Source::Statement {
             _rows: rows.clone(),
         },
@@ -387,6 +415,7 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
             Some(approval) => Value::Char(approval.letter()),
             None => Value::Null,
         },
+        Value::OptText(new.spender),
     ])?;
     Ok(!rows.is_empty())
 }

@@ -26,6 +26,9 @@ const NOTE: u16 = 0x5743;
 /// The pseudo lane on which calls of `archive` queue. No lane has this number.
 pub const ARCHIVE: i16 = -2;
 
+/// The pseudo lane of `*` on which changes of trees of wallets queue.
+pub const TREES: i16 = -3;
+
 /// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {

@@ -3,6 +3,8 @@
 pub mod canonical;
 pub mod cursor;
 pub mod direct;
+pub mod entry_form;
+pub mod entry_proof;
 pub mod event_at;
 mod giving_way;
 pub mod hold_rows;

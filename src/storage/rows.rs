@@ -1,9 +1,10 @@
 //! The rows of the hot tables as Rust types.
 
 mod limits;
+mod plan;
+mod pool;
 
 use rust_decimal::Decimal;
-use sha2::{Digest, Sha256};
 
 use crate::attribution::{Attribution, UseContext};
 use crate::currency::Currency;
@@ -12,11 +13,13 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
-use crate::storage::canonical::Canonical;
+use crate::storage::entry_proof::Proof;
 
 pub use limits::{
     Changed, Counted, Home, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of,
 };
+pub use plan::PlanRow;
+pub use pool::POOL;
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -142,36 +145,10 @@ pub struct WalletRow {
     pub archived: bool,
     /// Whether holds reserve kept credit.
     pub keeps: bool,
+    /// The parent that pays for the wallet's use; `None` if the wallet has its own money.
+    pub pool: Option<String>,
     /// The plan of the wallet; `None` for a wallet that has none and is assigned none.
     pub plan: Option<Box<PlanRow>>,
-}
-
-/// The plan of a wallet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanRow {
-    /// The name of the plan; `None` if the wallet has none yet.
-    pub name: Option<String>,
-    /// The version of the plan that the wallet has taken over; `None` if none.
-    pub version: Option<i64>,
-    /// When the plan that the wallet is assigned begins; `None` if it is assigned no other one.
-    pub next_at: Option<Timestamp>,
-}
-
-impl PlanRow {
-    /// The columns of a wallet. `None` if it has no plan and is assigned none.
-    pub fn of(
-        name: Option<String>,
-        version: Option<i64>,
-        next_at: Option<Timestamp>,
-    ) -> Option<Box<PlanRow>> {
-        (name.is_some() || next_at.is_some()).then(|| {
-            Box::new(PlanRow {
-                name,
-                version,
-                next_at,
-            })
-        })
-    }
 }
 
 impl WalletRow {
@@ -233,6 +210,16 @@ pub enum Call {
     Adjust = b'a' as isize,
     /// `transfer`
     Transfer = b't' as isize,
+    /// Money that a child draws from its parent for a use.
+    Draw = b'd' as isize,
+    /// Money that a parent lends to a child for a charge.
+    Lend = b'l' as isize,
+    /// Money that a parent lends to a child for a settlement.
+    LendSettled = b'm' as isize,
+    /// Money that a parent lends to a child for a late price.
+    LendPrice = b'n' as isize,
+    /// Lent money that a refund returns to the parent.
+    Return = b'u' as isize,
 }
 
 macro_rules! letters {
@@ -249,7 +236,22 @@ letters!(
     Kind, Charge, Funding, Refund, Adjustment, Transfer, Expiry, Chargeback
 );
 letters!(
-    Call, Charge, Settle, Price, Fund, Refund, Reverse, Expire, Grant, Adjust, Transfer
+    Call,
+    Charge,
+    Settle,
+    Price,
+    Fund,
+    Refund,
+    Reverse,
+    Expire,
+    Grant,
+    Adjust,
+    Transfer,
+    Draw,
+    Lend,
+    LendSettled,
+    LendPrice,
+    Return
 );
 
 /// An entry of the ledger before it is added to a chain.
@@ -342,69 +344,10 @@ pub struct Link {
     pub balance: Amount,
     /// Hash over the previous entry's hash and this entry.
     pub hash: [u8; 32],
-}
-
-/// The position of an entry that follows the lane's last one.
-pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amount) -> Link {
-    let mut link = Link {
-        lane: lane.lane,
-        seq: lane.seq + 1,
-        lane_balance,
-        balance,
-        hash: [0; 32],
-    };
-    link.hash = Sha256::digest(canonical(entry, &link, lane.hash)).into();
-    link
-}
-
-/// The canonical form in `docs/ledger.md`: the text that `jsonb_build_array(…)::text` prints in
-/// SQL.
-pub fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
-    let mut out = Canonical::default();
-    fn text(document: Option<&Document>) -> Option<&str> {
-        document.as_ref().map(|document| document.text.as_str())
-    }
-    match previous {
-        Some(hash) => out.hex(&hash),
-        None => out.text(Some("")),
-    }
-    out.text(Some(entry.wallet));
-    out.number(link.lane.into());
-    out.number(link.seq);
-    out.uuid(Some(entry.entry_id));
-    out.text(Some(char::from(entry.kind as u8).encode_utf8(&mut [0; 4])));
-    out.text(Some(char::from(entry.call as u8).encode_utf8(&mut [0; 4])));
-    out.amount(Some(entry.amount));
-    out.amount(Some(link.lane_balance));
-    out.amount((link.balance != link.lane_balance).then_some(link.balance));
-    out.number(entry.created_at.unix_micros());
-    match entry.event_at {
-        Some(at) => out.number(at.unix_micros()),
-        None => out.text(None),
-    }
-    out.text(entry.key);
-    out.uuid(entry.fingerprint);
-    out.uuid(entry.related_id);
-    out.uuid(entry.attribution.key_id);
-    out.text(entry.attribution.user_id);
-    out.text(entry.attribution.team);
-    out.text(entry.context.provider);
-    out.text(entry.context.model);
-    out.text(entry.context.service);
-    out.text(entry.context.region);
-    out.text(entry.context.service_tier);
-    match entry.lines {
-        Some(lines) => out.hex(lines),
-        None => out.text(None),
-    }
-    out.text(text(entry.usage.as_ref()));
-    out.text(text(entry.context.tags));
-    out.text(entry.contra);
-    out.text(entry.reference);
-    out.text(entry.reason);
-    out.text(entry.actor);
-    out.text(text(entry.metadata.as_ref()));
-    out.finish()
+    /// Proves user, actor and fingerprint.
+    pub person_proof: Proof,
+    /// Proves usage, tags, metadata, reference and reason.
+    pub payload_proof: Proof,
 }
 
 /// A uuid as PostgreSQL prints it.

@@ -35,7 +35,7 @@ statement!(
        FROM wallet.reservations r
       CROSS JOIN LATERAL unnest(r.window_ids, r.window_amounts) w (id, amount)
       WHERE r.wallet_id = $1 AND r.status = 'open' AND r.charge_on_expiry AND r.expires_at <= $2
-        AND w.id = ANY ($3)
+        AND r.spender IS NULL AND w.id = ANY ($3)
       GROUP BY w.id"
 );
 

@@ -9,7 +9,7 @@ SET synchronous_commit = off;
 SET session_replication_role = replica;
 SET work_mem = '256MB';
 CREATE SCHEMA large;
-CREATE TABLE large.settings AS SELECT :charges::bigint AS charges, 1000 AS wallets, now() - interval '18 months' AS first;
+CREATE TABLE large.settings AS SELECT :charges::bigint AS charges, :wallets AS wallets, now() - interval '18 months' AS first;
 
 SELECT count(wallet.set_price('model-' || m, meter, price * (1 + m % 7), per => 1000000, effective_from => '2020-01-01Z'))
   FROM generate_series(1, 40) m, (VALUES ('input_tokens', 2.5), ('cache_read_tokens', 1.25), ('output_tokens', 10)) AS p (meter, price);
@@ -19,7 +19,7 @@ SELECT count(wallet.fund('w' || n, 100000000)) FROM large.settings, generate_ser
 UPDATE wallet.ledger SET created_at = first - interval '1 minute' FROM large.settings;
 
 -- Twenty charges of each model.
-SELECT wallet.create_wallet('shapes') IS NOT NULL AS made, (wallet.fund('shapes', 1000000)).status;
+SELECT (wallet.create_wallet('shapes')).wallet IS NOT NULL AS made, (wallet.fund('shapes', 1000000)).status;
 SELECT count(wallet.charge('shapes', jsonb_build_object('model', 'model-' || m, 'input_tokens', 100 * n * n, 'cache_read_tokens', 50 * n, 'output_tokens', 20 * n)))
   FROM generate_series(1, 40) m, generate_series(1, 20) n;
 CREATE TABLE large.shapes AS

@@ -83,6 +83,22 @@ fn a_changed_entry_is_found() {
             "hash",
         ),
         (
+            "UPDATE wallet.ledger SET fingerprint = NULL WHERE seq = 2",
+            "hash",
+        ),
+        (
+            "UPDATE wallet.ledger SET reference = 'other' WHERE seq = 2",
+            "hash",
+        ),
+        (
+            "UPDATE wallet.ledger SET person_proof = NULL WHERE seq = 2",
+            "hash",
+        ),
+        (
+            "UPDATE wallet.ledger SET person_proof = sha256(person_proof) WHERE seq = 2",
+            "hash",
+        ),
+        (
             "UPDATE wallet.ledger SET amount = amount + 1 WHERE seq = 2",
             "running total",
         ),
@@ -95,7 +111,11 @@ fn a_changed_entry_is_found() {
             let database = Database::new();
             let mut client = database.connect();
             create(&mut client, "acme", 1, &[], dec("10"));
-            charge(&mut client, "acme", dec("1")).unwrap();
+            client
+                .batch_execute(
+                    "SELECT wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k')",
+                )
+                .unwrap();
             charge(&mut client, "acme", dec("2")).unwrap();
             if table != "ledger" {
                 assert_eq!(archive(&mut client, "acme", None).unwrap(), 3);
@@ -111,4 +131,81 @@ fn a_changed_entry_is_found() {
             assert!(found.contains(problem), "{change}: {found}");
         }
     }
+}
+
+/// A JSON array of strings and nulls, as PostgreSQL prints it.
+fn array(values: &[Option<String>]) -> Vec<u8> {
+    let print = |value: &Option<String>| match value {
+        None => "null".to_owned(),
+        Some(text) => serde_json::to_string(text).unwrap(),
+    };
+    let all: Vec<String> = values.iter().map(print).collect();
+    format!("[{}]", all.join(", ")).into_bytes()
+}
+
+fn sha256(parts: &[&[u8]]) -> Vec<u8> {
+    use sha2::Digest;
+    sha2::Sha256::digest(parts.concat()).to_vec()
+}
+
+/// Form 1 of docs/ledger.md, written by hand, for a lane. Returns the number of entries.
+fn recompute(client: &mut postgres::Client, wallet: &str, lane: i16) -> usize {
+    let rows = client
+        .query(
+            "SELECT hash, person_proof, payload_proof, replace(fingerprint::text, '-', ''),
+                    ARRAY[user_id, actor],
+                    ARRAY[usage::text, tags::text, metadata::text, reference, reason],
+                    ARRAY[wallet_id, lane::text, seq::text, entry_id::text, kind::text, call::text,
+                          amount::text, lane_balance::text, balance::text,
+                          (extract(epoch FROM created_at) * 1000000)::bigint::text,
+                          (extract(epoch FROM event_at) * 1000000)::bigint::text,
+                          idempotency_key, related_id::text, key_id::text, team, provider, model,
+                          service, region, service_tier, encode(lines, 'hex'), contra]
+               FROM wallet.ledger_all WHERE wallet_id = $1 AND lane = $2 ORDER BY seq",
+            &[&wallet, &lane],
+        )
+        .unwrap();
+    let mut previous = vec![0; 32];
+    for row in &rows {
+        let digest = |proof: Option<Vec<u8>>, rest: &[u8]| match proof {
+            None => vec![0; 32],
+            Some(salt) if salt.len() == 16 => sha256(&[&salt, rest]),
+            Some(digest) => digest,
+        };
+        let fingerprint: Option<String> = row.get(3);
+        let fingerprint = u128::from_str_radix(&fingerprint.unwrap_or_default(), 16).unwrap_or(0);
+        let person = [
+            &fingerprint.to_be_bytes()[..],
+            &array(&row.get::<_, Vec<_>>(4)),
+        ]
+        .concat();
+        let person = digest(row.get(1), &person);
+        let payload = digest(row.get(2), &array(&row.get::<_, Vec<_>>(5)));
+        let rest = array(&row.get::<_, Vec<_>>(6));
+        let hash: Vec<u8> = row.get(0);
+        assert_eq!(hash, sha256(&[&previous, &person, &payload, &rest]));
+        previous = hash;
+    }
+    rows.len()
+}
+
+#[test]
+fn another_program_recomputes_the_chain() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("10"));
+    charge(&mut client, "acme", dec("1")).unwrap();
+    client
+        .batch_execute(
+            "SELECT wallet.charge('acme', amount => 1, user_id => 'ann', tags => '{\"run\": \"é\"}',
+                                  idempotency_key => 'a', actor => 'proxy', metadata => '{\"a\": [1.50]}');
+             SELECT wallet.refund('acme', (SELECT entry_id FROM wallet.entries WHERE user_id = 'ann'), 0.5,
+                                  reason => 'late');
+             SELECT wallet.create_wallet('other'); SELECT wallet.transfer('acme', 'other', 1)",
+        )
+        .unwrap();
+    assert_eq!(recompute(&mut client, "acme", 0), 5);
+    assert_eq!(recompute(&mut client, "other", 0), 1);
+    archive(&mut client, "acme", None).unwrap();
+    assert_eq!(recompute(&mut client, "acme", 0), 5);
 }

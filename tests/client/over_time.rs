@@ -14,7 +14,7 @@ const ZONES: [&str; 5] = [
     "Australia/Lord_Howe",
     "America/New_York",
 ];
-const HOUR: i64 = 3_600_000_000;
+pub(crate) const HOUR: i64 = 3_600_000_000;
 
 /// An entry as it was booked, in plain numbers. Times are microseconds since 1970.
 #[derive(Clone, Debug)]
@@ -40,13 +40,17 @@ struct Entry {
 fn book(client: &mut Client, seed: &mut Seed, wallet: &str) {
     for number in 0..scale(120) {
         let sql = match seed.below(20) {
-            0..=10 => format!(
-                "SELECT wallet.charge('{wallet}', amount => 0.000000001003 * {}, model => {}, team => {}, event_at => {})",
-                1 + seed.below(5_000_000_000),
-                ["'m-1'", "'m-2'", "'m-3'", "NULL"][seed.below(4) as usize],
-                ["'red'", "'blue'", "'green'", "NULL", "NULL"][seed.below(5) as usize],
-                ["NULL", "now() - interval '1 day'"][seed.below(2) as usize],
-            ),
+            0..=10 => {
+                // The tag has the same value as the team.
+                let team = ["red", "blue", "green", "", ""][seed.below(5) as usize];
+                format!(
+                    "SELECT wallet.charge('{wallet}', amount => 0.000000001003 * {}, model => {}, team => nullif('{team}', ''),
+                                          tags => CASE WHEN '{team}' <> '' THEN '{{\"project\":\"{team}\"}}'::jsonb END, event_at => {})",
+                    1 + seed.below(5_000_000_000),
+                    ["'m-1'", "'m-2'", "'m-3'", "NULL"][seed.below(4) as usize],
+                    ["NULL", "now() - interval '1 day'"][seed.below(2) as usize],
+                )
+            }
             11..=13 => format!(
                 "SELECT wallet.refund(e.wallet, e.entry_id, trunc(-e.amount / 3, 12))
                    FROM (SELECT * FROM wallet.entries e WHERE e.wallet = '{wallet}' AND e.kind = 'charge' AND e.amount < -0.01
@@ -66,7 +70,7 @@ fn book(client: &mut Client, seed: &mut Seed, wallet: &str) {
 /// Gives every entry a time in the last four months, in the order of the chain of its lane. Many
 /// entries share a time, and many have the first or last moment of a day or month. Only a test can
 /// do that.
-fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
+pub(crate) fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
     let rows = client
         .query(
             "SELECT entry_id, (extract(epoch FROM date_trunc('month', now(), time_zone)) * 1000000)::bigint, lane
@@ -179,7 +183,7 @@ fn sum<'a>(entries: impl Iterator<Item = &'a Entry>) -> Decimal {
     entries.map(|entry| entry.amount).sum()
 }
 
-fn time(at: i64) -> String {
+pub(crate) fn time(at: i64) -> String {
     format!("to_timestamp(0) + {at} * interval '1 microsecond'")
 }
 
@@ -276,7 +280,59 @@ fn check_journal(client: &mut Client, wallet: &str, entries: &[Entry], from: i64
         }
     }
     assert_eq!(asserted, Some(total), "{text}");
+    check_summary(client, wallet, entries, &text, from, to);
     assert_eq!(total, sum(entries.iter().filter(|entry| entry.counts < to)));
+}
+
+/// The summary of a journal has the sums of its postings, by day and account of the wallet. For each
+/// contra account, it has the sum of its entries. Debits equal credits.
+fn check_summary(
+    client: &mut Client,
+    wallet: &str,
+    entries: &[Entry],
+    text: &str,
+    from: i64,
+    to: i64,
+) {
+    let mut by_day: BTreeMap<String, (i64, Decimal)> = BTreeMap::new();
+    let mut day = "";
+    for line in text.lines() {
+        match line.split_once(" * ") {
+            // The opening balance and the assertion are no entries.
+            Some((_, words)) if words == "opening balance" || words == "balance" => day = "",
+            Some((date, _)) => day = date,
+            None if line.starts_with("    Assets:") && !day.is_empty() => {
+                let sums = by_day.entry(day.to_owned()).or_default();
+                let amount = dec(line.split_whitespace().nth(1).unwrap());
+                *sums = (sums.0 + 1, sums.1 + amount);
+            }
+            None => {}
+        }
+    }
+    let span = format!("\"from\" => {}, \"to\" => {}", time(from), time(to));
+    let sql = format!(
+        "SELECT to_char(day, 'YYYY-MM-DD'), sum(entries)::bigint, sum(debit - credit), sum(debit), sum(credit)
+           FROM wallet.journal_summary(ARRAY[$1], {span}) WHERE account = 'wallet:' || $1 GROUP BY 1"
+    );
+    let rows = client.query(&sql, &[&wallet]).unwrap();
+    let said: BTreeMap<String, (i64, Decimal)> = rows
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), row.get(2))))
+        .collect();
+    assert_eq!(said, by_day, "{span}");
+    let sql = format!(
+        "SELECT sum(debit), sum(credit), coalesce(sum(debit - credit) FILTER (WHERE account LIKE 'usage:%'), 0),
+                bool_and(account <> contra AND debit >= 0 AND credit >= 0)
+           FROM wallet.journal_summary(ARRAY[$1], {span})"
+    );
+    let row = client.query_one(&sql, &[&wallet]).unwrap();
+    let (debit, credit): (Option<Decimal>, Option<Decimal>) = (row.get(0), row.get(1));
+    assert_eq!(debit, credit, "{span}");
+    let used = sum(entries
+        .iter()
+        .filter(|entry| (from..to).contains(&entry.counts) && matches!(&*entry.kind, "c" | "r")));
+    assert_eq!(row.get::<_, Decimal>(2), -used, "{span}");
+    assert_ne!(row.get::<_, Option<bool>>(3), Some(false), "{span}");
 }
 
 fn check_usage(client: &mut Client, wallet: &str, entries: &[Entry], from: i64, to: i64) {
@@ -342,6 +398,14 @@ fn check_chargeback(client: &mut Client, wallet: &str, entries: &[Entry], month:
         "SELECT team, direct_cost, shared_cost, total_cost, share, refunded FROM wallet.chargeback($1, '{month}')"
     );
     let rows = client.query(&sql, &[&wallet]).unwrap();
+    let texts = |client: &mut Client, dimension: &str| -> Vec<String> {
+        let sql = format!(
+            "SELECT c::text FROM wallet.chargeback($1, '{month}', dimension => '{dimension}') c"
+        );
+        let rows = client.query(&sql, &[&wallet]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(texts(client, "team"), texts(client, "tag:project"));
     let (mut total, mut shares, mut refunded) = (Decimal::ZERO, Decimal::ZERO, Decimal::ZERO);
     for row in &rows {
         let team: Option<String> = row.get(0);
@@ -378,6 +442,42 @@ fn check_chargeback(client: &mut Client, wallet: &str, entries: &[Entry], month:
     );
 }
 
+/// The allocation of several wallets is the sum of theirs, per currency.
+fn check_several(client: &mut Client, wallets: &[String], month: &str) {
+    let columns = "requests, tokens, direct_cost, shared_cost, total_cost, refunded";
+    let read =
+        |client: &mut Client, from: &str| -> BTreeMap<(String, Option<String>), Vec<Decimal>> {
+            let sql = format!("SELECT currency, team, {columns} FROM {from}")
+                .replace("requests, tokens", "requests::numeric, tokens::numeric");
+            let rows = client.query(&sql, &[]).unwrap();
+            let numbers = |row: &postgres::Row| (2..8).map(|column| row.get(column)).collect();
+            rows.iter()
+                .map(|row| ((row.get(0), row.get(1)), numbers(row)))
+                .collect()
+        };
+    let mut sums = BTreeMap::new();
+    for wallet in wallets {
+        for (group, numbers) in read(client, &format!("wallet.chargeback('{wallet}', '{month}')")) {
+            let sum: &mut Vec<Decimal> =
+                sums.entry(group).or_insert_with(|| vec![Decimal::ZERO; 6]);
+            sum.iter_mut()
+                .zip(numbers)
+                .for_each(|(sum, number)| *sum += number);
+        }
+    }
+    let list = format!("ARRAY['{}']", wallets.join("','"));
+    for dimension in ["team", "tag:project"] {
+        let from = format!("wallet.chargeback({list}, '{month}', '{dimension}')");
+        assert_eq!(read(client, &from), sums, "{from}");
+        let sql = format!(
+            "SELECT currency, sum(share) FROM {from} GROUP BY 1 HAVING sum(total_cost) <> 0"
+        );
+        for row in client.query(&sql, &[]).unwrap() {
+            assert_eq!(row.get::<_, Decimal>(1), Decimal::ONE, "{from}");
+        }
+    }
+}
+
 fn check(client: &mut Client, wallet: &str, entries: &[Entry], spans: &[(i64, i64)]) {
     for (from, to) in spans {
         check_balance(client, wallet, entries, *from);
@@ -407,7 +507,7 @@ fn reports_of_any_moment_add_up_the_entries_that_count_by_then() {
         client
             .batch_execute(&format!(
                 "SELECT wallet.create_wallet('{wallet}', time_zone => '{zone}', lanes => {});
-                 SELECT wallet.set_chargeback_rule('{wallet}', 'use');
+                 SELECT wallet.set_chargeback_rule('{wallet}', 'use'), wallet.set_chargeback_rule('{wallet}', 'use', dimension => 'tag:project');
                  SELECT wallet.fund('{wallet}', 100000, reference => 'first')",
                 [1, 1, 3][place]
             ))
@@ -445,6 +545,14 @@ fn reports_of_any_moment_add_up_the_entries_that_count_by_then() {
         client.batch_execute(&sql).unwrap();
         for (wallet, booked, spans) in &all {
             check(&mut client, wallet, booked, spans);
+        }
+        let months: BTreeSet<&String> = all
+            .iter()
+            .flat_map(|(_, booked, _)| booked)
+            .map(|entry| &entry.month)
+            .collect();
+        for month in months {
+            check_several(&mut client, &wallets, month);
         }
     }
     let row = client

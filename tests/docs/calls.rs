@@ -34,6 +34,11 @@ const SITUATIONS: &[(&str, &str)] = &[
         "SELECT wallet.set_price('fn-m', 'input_tokens', 0.01, currency => 'elsewhere')",
     ),
     (
+        "pooled",
+        "UPDATE wallet.wallets SET parent = 'own-peer', share = 'pool' WHERE wallet_id = 'own';
+         UPDATE wallet.wallets SET parent = 'own-empty', share = 'own' WHERE wallet_id = 'own-frozen'",
+    ),
+    (
         "nobody but members",
         "SELECT wallet.update_wallet('own', members_only => true)",
     ),

@@ -3,6 +3,8 @@
 mod calls;
 mod chain;
 mod clients;
+mod digests;
+mod loader;
 mod page;
 mod reference;
 
@@ -168,4 +170,10 @@ fn the_guide_runs() {
 #[test]
 fn the_operations_guide_runs() {
     page::check("docs/operations.md", Database::empty());
+}
+
+/// The example of the form that hashes cover has the hash that the page states.
+#[test]
+fn the_example_of_the_ledgers_form_runs() {
+    page::check("docs/ledger.md", Database::empty());
 }

@@ -14,6 +14,7 @@ use crate::page::{Page, check, recording, turn};
 /// The pages with sections on functions. docs/reference.md is their index.
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
+    "docs/reference/trees.md",
     "docs/reference/plans.md",
     "docs/reference/fundings.md",
     "docs/reference/grants.md",
@@ -455,6 +456,7 @@ macro_rules! examples {
 
 examples! {
     wallets => "docs/reference/wallets.md"
+    trees => "docs/reference/trees.md"
     plans => "docs/reference/plans.md"
     fundings => "docs/reference/fundings.md"
     grants => "docs/reference/grants.md"

@@ -1,5 +1,6 @@
 //! A dump restores everything and books nothing.
 
+mod erased;
 mod onward;
 mod rights;
 
@@ -36,6 +37,7 @@ const TABLES: &[&str] = &[
     "markups",
     "usage_mappings",
     "metric_weights",
+    "retention_rules",
     "limits",
     "reservations",
     "refunds",

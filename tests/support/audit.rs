@@ -95,7 +95,7 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
                              WHERE (CASE p.dimension WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team
                                                      WHEN 'model' THEN e.model WHEN 'service' THEN e.service
                                                      ELSE e.tags ->> substr(p.dimension, 5) END
-                                    LIKE replace(replace(p.place, '_', '\\_'), '*', '%')) IS NOT TRUE))
+                                    LIKE replace(replace(replace(p.place, '\\', '\\\\'), '_', '\\_'), '*', '%')) IS NOT TRUE))
                        AND (w.window_start IS NULL OR e.created_at >= w.window_start)
                        AND (w.window_end IS NULL OR e.created_at < w.window_end)) l
               WHERE w.wallet_id = $1 AND w.spent <> l.spent

@@ -29,6 +29,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("examples", &[".sql", ".rs"]),
     ("sql", &[".sql"]),
     ("src", &[".rs"]),
+    ("server", &[".md", ".rs", ".sql"]),
     ("Makefile", &[]),
     ("scripts", &[""]),
     (".ci/run", &[]),

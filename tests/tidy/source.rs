@@ -105,7 +105,7 @@ fn join(prefix: &str, name: &str) -> String {
 /// The folder that contains the modules a file declares.
 fn parent_of_modules(name: &str) -> &str {
     match name {
-        "lib" => "",
+        "lib" | "main" => "",
         name => name,
     }
 }
@@ -127,7 +127,7 @@ struct Looking<'a> {
 
 fn look(name: String, text: &str, file: &syn::File, names: &BTreeSet<String>) -> Source {
     let module = match name.as_str() {
-        "lib" => Vec::new(),
+        "lib" | "main" => Vec::new(),
         name => name.split('/').map(str::to_owned).collect(),
     };
     let mut looking = Looking {

@@ -3,7 +3,8 @@
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::error::Result;
 use crate::money::Amount;
-use crate::storage::rows::{Entry, Lane, Link, link};
+use crate::storage::entry_form::link;
+use crate::storage::rows::{Entry, Lane, Link};
 use crate::storage::store;
 
 /// Links an entry to the end of a lane's chain. The caller writes the lane and the entry, in the

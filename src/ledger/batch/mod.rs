@@ -13,7 +13,7 @@ mod together;
 
 use std::cell::Cell;
 
-use crate::access::rights::{Level, enter};
+use crate::access::rights::{Level, enter, for_caller};
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
@@ -204,12 +204,15 @@ impl Run<'_> {
         let work = || {
             let fields: Fields = item.fields()?;
             let request = Request::check(fields.args(item))?;
-            enter(Level::Charger, request.wallet, |_| {
+            enter(Level::Charger, request.wallet, |session| {
                 // Many retries in one transaction would each write their lane and restore it.
                 let currency = &config::known(request.wallet)?.currency;
                 match replay::charge(&request, currency)? {
                     Some(first) => Ok(first),
-                    None => charge::charge(&request),
+                    None => {
+                        let charged = charge::charge(&request);
+                        charged.map_err(|error| for_caller(session, error))
+                    }
                 }
             })
         };

@@ -146,7 +146,7 @@ fn book_at_once(
     look_up: usize,
 ) -> Result<Option<Outcome>> {
     let wallet = requests[0].wallet;
-    if rules.scoped {
+    if rules.scoped || rules.pool.is_some() {
         return Ok(Some(Outcome::Apart((0..requests.len()).collect())));
     }
     if rules.is_due() || rules.needs_recheck() {

@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::limit_take::Outcome;
+use crate::ledger::charges::passed::Passed;
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
 use crate::ledger::charges::{decision, limit_take, replay, window_queue};
@@ -119,7 +120,7 @@ fn book(
                 read: read.as_ref(),
                 ..rules.lane_view(request.wallet)
             };
-            let found = window_queue::find(view, job.cost, &job.applied, attempt > 0);
+            let found = window_queue::find(view, job.taken(), &job.applied, attempt > 0);
             match found.map_err(Stopped::Broken)? {
                 Found::Payer(payer) => job.pay_from(payer)?,
                 Found::None => job.pay_from_all()?,
@@ -162,18 +163,21 @@ impl Job<'_> {
         let balance = lane
             .credited()
             .plus(others)
-            .and_then(|sum| sum.minus(self.cost))
+            .and_then(|sum| sum.minus(self.taken()))
             .and_then(|sum| sum.minus(self.rules.credit_limit))
             .map_err(|error| stopped(range(error)))?;
-        let (after, link) = self.chain(&entry, &lane, balance).map_err(stopped)?;
+        let pool = self.pool();
+        let contra = pool.as_ref().map(|(_, contra)| contra.as_str());
+        let chained = self.chain_use(&entry, contra, &lane, balance);
+        let (after, link, draw) = chained.map_err(stopped)?;
         if !store::write_lane(wallet, &after).map_err(stopped)? {
             return match combined {
                 false => Ok(Attempt::Again),
                 true => Err(Stopped::Broken(changed_underneath(wallet))),
             };
         }
-        self.book_behind(lane, &places, &entry, &link, balance)
-            .map_err(Stopped::Broken)
+        let booked = self.book_behind(lane, &places, (&entry, &link), draw, balance);
+        booked.map_err(Stopped::Broken)
     }
 
     /// Takes from the limits and appends the entry, once the lane is written. Restores the lane if
@@ -182,8 +186,8 @@ impl Job<'_> {
         &self,
         lane: Lane,
         places: &[i16],
-        entry: &Entry<'_>,
-        link: &Link,
+        (entry, link): (&Entry<'_>, &Link),
+        draw: Option<(Entry<'_>, Link)>,
         balance: Amount,
     ) -> Result<Attempt> {
         let wallet = self.request.wallet;
@@ -193,6 +197,7 @@ impl Job<'_> {
                 if store::append(entry, link, self.rules.archived)? {
                     self.note(entry)?;
                     self.announce(&warnings)?;
+                    self.draw(entry, draw)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
                 }
                 &self.applied[..]
@@ -203,8 +208,21 @@ impl Job<'_> {
         Ok(Attempt::KeyTaken)
     }
 
+    /// Writes the entry that draws the money of a use, and takes the money from the parent.
+    fn draw(&self, entry: &Entry<'_>, draw: Option<(Entry<'_>, Link)>) -> Result<()> {
+        let (Some((draw, link)), Some((parent, _))) = (draw, self.pool()) else {
+            return Ok(());
+        };
+        if !store::append(&draw, &link, false)? {
+            return Err(changed_underneath(self.request.wallet));
+        }
+        let passed = Passed::of(self, entry);
+        let paid = charge(&passed.request(self, parent));
+        paid.map(drop).map_err(|error| error.of_payer(parent))
+    }
+
     /// Pays with all lanes locked: the exact total decides.
-    fn pay_from_all(&self) -> Result<Attempt> {
+    fn pay_from_all(&self) -> std::result::Result<Attempt, Stopped> {
         let wallet = self.request.wallet;
         // While the lanes are locked, no other call can change a rule or book with this key.
         let (rules, lanes) = config::read_with_lanes(wallet)?;
@@ -225,14 +243,14 @@ impl Job<'_> {
             let mut pools = pools.freed(&mut expired)?;
             job.require_cover(&whole, held, &mut pools)?;
             if let Some(refusal) = expired.refusal(&job.applied)? {
-                return Err(refusal);
+                return Err(refusal.into());
             }
         }
         if rules.scoped {
             expired.sweep_all(&mut whole)?;
             pools = Pools::read(wallet, &rules)?;
         }
-        expired.make_way(&mut whole, job.cost, credit)?;
+        expired.make_way(&mut whole, job.taken(), credit)?;
         job.require_cover(&whole, Amount::ZERO, &mut pools)?;
         job.require_request_fits()?;
         lane_windows::gather(wallet, &job.applied)?;
@@ -240,14 +258,16 @@ impl Job<'_> {
         let (room, context) = (whole.room()?, job.context());
         let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
             Taken::All(warnings) => warnings,
-            Taken::Refused { error, .. } => return Err(error),
+            Taken::Refused { error, .. } => return Err(error.into()),
         };
         let entry = job.entry();
-        let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
+        let balance = whole.balance(credit)?.minus(job.taken()).map_err(range)?;
         let general = kept::without(whole.general(credit)?, &kept)?;
-        let parts = pools.split(context, clock::now(), job.cost, general, room)?;
+        let parts = pools.split(context, clock::now(), job.taken(), general, room)?;
         let payer = whole.booking_lane(rules.lanes)?;
-        let (mut after, link) = job.chain(&entry, payer, balance)?;
+        let pool = job.pool();
+        let contra = pool.as_ref().map(|(_, contra)| contra.as_str());
+        let (mut after, link, draw) = job.chain_use(&entry, contra, payer, balance)?;
         if let Some(scoped) = pools::sum_of(&parts)? {
             after.spent = after.spent.minus(scoped).map_err(range)?;
         }
@@ -263,12 +283,13 @@ impl Job<'_> {
         let crossings = whole.settle(before, cut)?;
         whole.write()?;
         if !store::append(&entry, &link, rules.archived)? {
-            return Err(changed_underneath(wallet));
+            return Err(changed_underneath(wallet).into());
         }
         job.note(&entry)?;
         crossings::emit(wallet, &crossings)?;
         job.announce(&warnings)?;
         lane_windows::spread(wallet, &job.applied, rules.lanes)?;
+        job.draw(&entry, draw).map_err(Stopped::Broken)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
 }

@@ -5,6 +5,7 @@ use crate::allowance::lanes::range;
 use crate::attribution::{Attribution, UseContext};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::balance::chain;
+use crate::ledger::charges::passed::Passed;
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{unpriced, unread_usage};
@@ -94,6 +95,9 @@ impl<'a> Job<'a> {
         now: Timestamp,
     ) -> Result<Job<'a>> {
         let priced = match &request.asked {
+            _ if request.passed.is_some() => {
+                request.passed.and_then(|passed| passed.priced.clone())
+            }
             Asked::Amount(_) => None,
             Asked::Late(priced, _) => Some(Priced::clone(priced)),
             Asked::Usage(usage, _, _) => {
@@ -136,7 +140,7 @@ impl<'a> Job<'a> {
             now,
         )?;
         window::add_carries(request.wallet, &mut limits.counted)?;
-        Ok(Job {
+        let mut job = Job {
             request,
             rules,
             attribution,
@@ -151,12 +155,30 @@ impl<'a> Job<'a> {
                 _ => limits.per_request,
             },
             most: None,
-        })
+        };
+        if let Some(passed) = request.passed
+            && passed.cost != cost
+        {
+            // A hold may cap the cost, or an earlier charge may have booked a part of it.
+            job.cost = passed.cost;
+            job.need(passed.cost);
+        }
+        Ok(job)
     }
 
     /// True if `room`, the amount that may be spent, covers the cost.
     pub fn is_covered(&self, room: Amount) -> bool {
-        self.cost <= room
+        self.taken() <= room
+    }
+
+    /// The request.
+    pub fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    /// Set if a child passes the use on.
+    pub fn passed(&self) -> Option<&'a Passed<'a>> {
+        self.request.passed
     }
 
     /// Id of the wallet.
@@ -229,6 +251,8 @@ impl<'a> Job<'a> {
         let request = self.request;
         let priced = self.priced.as_ref();
         let usage = match &request.asked {
+            // The child's entry has it.
+            _ if request.passed.is_some() => None,
             Asked::Usage(usage, object, _)
                 if !says_it_all(usage, priced.map_or(&[], |p| &p.lines)) =>
             {
@@ -236,7 +260,7 @@ impl<'a> Job<'a> {
             }
             _ => None,
         };
-        Entry {
+        let entry = Entry {
             entry_id: uuid::Uuid::now_v7().into_bytes(),
             created_at: clock::now(),
             event_at: request.event_at,
@@ -259,6 +283,10 @@ impl<'a> Job<'a> {
             reason: priced.and_then(|priced| priced.mark.reason()),
             actor: request.actor,
             metadata: request.metadata.clone(),
+        };
+        match request.passed {
+            Some(passed) => passed.lend(entry),
+            None => entry,
         }
     }
 
@@ -279,7 +307,7 @@ impl<'a> Job<'a> {
     /// Lists the charge as unpriced if it has no price yet, and notes the unread numbers of its
     /// usage.
     pub fn note(&self, entry: &Entry<'_>) -> Result<()> {
-        let Some(priced) = &self.priced else {
+        let (Some(priced), None) = (&self.priced, self.request.passed) else {
             return Ok(());
         };
         if priced.mark == PricedBy::Unpriced {
@@ -338,7 +366,7 @@ impl<'a> Job<'a> {
     ) -> Result<()> {
         let (context, now) = (self.context(), clock::now());
         let room = whole.room()?.plus(unheld).map_err(range)?;
-        let missing = self.cost.minus(room).map_err(range)?;
+        let missing = self.taken().minus(room).map_err(range)?;
         let own = pools.available(context, now, missing)?;
         let total = room.plus(own).map_err(range)?;
         if self.is_covered(total) {

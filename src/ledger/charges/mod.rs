@@ -4,6 +4,8 @@ pub mod decision;
 pub mod headers;
 pub mod job;
 pub mod limit_take;
+pub mod pass_on;
+pub mod passed;
 pub mod past_usage;
 pub mod price_unpriced;
 pub mod replay;

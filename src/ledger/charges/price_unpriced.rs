@@ -151,6 +151,7 @@ fn book(
         actor: pricing.actor,
         metadata: pricing.metadata.clone(),
         reported: None,
+        passed: None,
     })?;
     PRICED.run(&[
         Value::Text(pricing.wallet),

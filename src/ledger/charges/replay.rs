@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::idempotency::call::conflict;
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::money::Amount;
@@ -38,7 +38,7 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
     let Some(rows) = by_key(request.wallet, request.key, Call::Charge)? else {
         return Ok(None);
     };
-    if rows.need::<[u8; 16]>(0, 1)? != request.fingerprint() {
+    if is_of_other(&rows, request.fingerprint()) {
         let key = request.key.unwrap_or_default();
         return Err(conflict(key, differing_field(request, &rows)?));
     }

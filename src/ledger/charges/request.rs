@@ -13,6 +13,7 @@ use crate::args;
 use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::{Fingerprint, canonical};
+use crate::ledger::charges::passed::Passed;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
@@ -124,6 +125,8 @@ pub struct Request<'a> {
     pub metadata: Option<Document>,
     /// The cost that the provider reports. `None` if the usage is priced by the price list.
     pub reported: Option<Decimal>,
+    /// Set if a child passes its use on to this wallet.
+    pub passed: Option<&'a Passed<'a>>,
 }
 
 /// The values that come from the arguments or from the usage object.
@@ -219,6 +222,7 @@ impl<'a> Request<'a> {
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
             reported: named.reported,
+            passed: None,
         })
     }
 
@@ -242,6 +246,7 @@ impl<'a> Request<'a> {
             actor: None,
             metadata: None,
             reported: None,
+            passed: None,
         }
     }
 
@@ -265,6 +270,20 @@ impl<'a> Request<'a> {
             key: None,
             actor: None,
             metadata: None,
+            ..*self
+        }
+    }
+
+    /// A copy of the request.
+    pub fn again(&self) -> Request<'_> {
+        Request {
+            asked: self.asked.again(),
+            model: self.model.clone(),
+            region: self.region.clone(),
+            service_tier: self.service_tier.clone(),
+            tags: self.tags.clone(),
+            secret: self.secret.as_deref().map(Cow::Borrowed),
+            metadata: self.metadata.clone(),
             ..*self
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{conflict, lost};
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::funding::booking::balance;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::Found;
@@ -54,7 +54,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Opti
         }))
     };
     if let Some(rows) = by_key(wallet, funding.key, Call::Fund)? {
-        if rows.need::<[u8; 16]>(0, 1)? != funding.fingerprint() {
+        if is_of_other(&rows, funding.fingerprint()) {
             let same = rows.amount(0, 2)? == funding.amount;
             let field = if same {
                 "method, reference, currency, rate, status, expires_at, priority, promotional or scope"

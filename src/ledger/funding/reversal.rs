@@ -17,7 +17,7 @@
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::{IdempotentCall, conflict};
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::funding::bonus::{self, Going};
 use crate::ledger::funding::fx::Original;
@@ -106,7 +106,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     fingerprint.field("amount", given.as_deref());
     let fingerprint = fingerprint.finish();
     if let Some(rows) = by_key(wallet, key, Call::Reverse)? {
-        if rows.need::<[u8; 16]>(0, 1)? != fingerprint {
+        if is_of_other(&rows, fingerprint) {
             return Err(conflict(key.unwrap_or_default(), "entry_id or amount"));
         }
         let found = Found::of(wallet, change.entry_id)?;
@@ -134,6 +134,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             return Err(not_open(change.entry_id, status, hint));
         }
     }
+    config::read(wallet)?.require_own_money(wallet)?;
     // Expired credit can no longer be taken.
     due::sweep(wallet)?;
     take_back(change, &found, amount, &call)

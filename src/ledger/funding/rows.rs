@@ -232,14 +232,15 @@ impl Found {
     }
 }
 
-/// Returns WL004 if the wallet is closed. The payment must then be refunded or credited to another
-/// wallet.
+/// Returns WL004 if the wallet is closed, and WL016 if its parent pays for it. The payment must
+/// then be refunded or credited to another wallet.
 pub(super) fn require_payable(rules: &WalletConfig, wallet: &str) -> Result<()> {
     rules.require_open(wallet).map_err(|error| {
         error.hint(
             "Nothing is credited. Give the payment back, or fund() another wallet with its reference.",
         )
-    })
+    })?;
+    rules.require_own_money(wallet)
 }
 
 /// The error WL013 for a funding that has already ended.

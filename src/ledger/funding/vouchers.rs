@@ -143,7 +143,9 @@ pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<F
     let wallet = redemption.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();
-    config::read(wallet)?.require_open(wallet)?;
+    let rules = config::read(wallet)?;
+    rules.require_open(wallet)?;
+    rules.require_own_money(wallet)?;
     let hash = hash(redemption.code);
     let voucher = LOCK.run(&[Value::Bytes(&hash)])?;
     if voucher.is_empty() {

@@ -231,6 +231,9 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
     locked_lots.rules().require_open(wallet)?;
     let has_plan = locked_lots.rules().has_plan && !following::is_applying();
     let stops = new.amount.is_zero();
+    if !stops {
+        locked_lots.rules().require_own_money(wallet)?;
+    }
     if has_plan && stops {
         plan_marks::require_own(wallet, RuleKind::RecurringGrant, new.name, OVERRIDE)?;
     } else if has_plan {

@@ -49,7 +49,8 @@ statement!(
        FROM marks m"
 );
 
-// Payments for one entry are subtracted at the place where the entry was booked. Each of these
+// Money that is drawn from a parent pays for the use behind it, which no grant pays, so both cancel
+// out. Payments for one entry are subtracted at the place where the entry was booked. Each of these
 // entries is looked up by its id. A join might be planned for one row although there are many.
 macro_rules! used_query {
     ($amounts:literal, $times:literal) => {
@@ -57,7 +58,8 @@ macro_rules! used_query {
             "SELECT ", $amounts, "
                FROM (SELECT l.created_at, l.lane, l.seq, -l.amount AS amount, 1 AS number
                        FROM wallet.ledger_all l
-                      WHERE l.wallet_id = $1 AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
+                      WHERE l.wallet_id = $1
+                        AND (l.amount < 0 AND l.kind IN ('c', 'a', 't') AND l.call <> 'u' OR l.call = 'd')
                         AND l.entry_id >= $2 AND l.entry_id <= $3
                      UNION ALL
                      SELECT c.created_at, c.lane, c.seq, -u.amount, 0
@@ -65,7 +67,8 @@ macro_rules! used_query {
                       CROSS JOIN LATERAL (
                             SELECT l.created_at, l.lane, l.seq
                               FROM wallet.ledger_all l
-                             WHERE l.wallet_id = $1 AND l.entry_id = u.entry_id AND l.kind = 'c'
+                             WHERE l.wallet_id = $1 AND l.entry_id = u.entry_id
+                                AND (l.kind = 'c' OR l.call IN ('l', 'm', 'n'))
                             OFFSET 0) c
                       WHERE u.wallet_id = $1 AND u.entry_id >= $2 AND u.entry_id <= $3 AND u.amount > 0) l
               WHERE ", $times

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, conflict};
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lot_end::Ending;
@@ -56,7 +56,7 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
     let wallet = void.wallet;
     lock_wallet(wallet)?;
     if let Some(rows) = by_key(wallet, void.key, Call::Grant)? {
-        if rows.need::<[u8; 16]>(0, 1)? != void.fingerprint {
+        if is_of_other(&rows, void.fingerprint) {
             let key = void.key.unwrap_or_default();
             return Err(conflict(key, "its arguments"));
         }

@@ -5,7 +5,9 @@ use crate::idempotency::call::IdempotentCall;
 use crate::ledger::charges::job::Job;
 use crate::ledger::holds::close::{self, answer, answered};
 use crate::ledger::holds::held::Held;
+use crate::ledger::holds::parents;
 use crate::ledger::holds::row::{self, Approval, Hold};
+use crate::ledger::wallets::config;
 use crate::limits::limit::Applied;
 use crate::outbox::{self, Event, Field, Name};
 use crate::storage::plan::{Run, Value, statement};
@@ -59,6 +61,12 @@ pub fn approve(wallet: &str, id: [u8; 16], call: IdempotentCall<'_>) -> Result<H
     if is_new {
         require_waiting(&hold)?;
         APPROVE.run(&[Value::Text(wallet), Value::Uuid(id)])?;
+        if let Some(Approval::Waits {
+            charge_on_expiry: true,
+        }) = hold.approval
+        {
+            parents::charge_on_expiry(config::read(wallet)?.as_ref(), id, true)?;
+        }
         hold.approval = Some(Approval::Given);
         tell(wallet, &hold, Name::HoldApproved)?;
     }

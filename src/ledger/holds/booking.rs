@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::idempotency::call::conflict;
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::replay;
 use crate::ledger::charges::replay::Charged;
@@ -10,7 +10,21 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::holds::differs;
 use crate::ledger::holds::request::Settlement;
 use crate::ledger::wallets::config;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Entry};
+
+statement!(
+    CHARGED,
+    [TEXTOID, UUIDOID, UUIDOID],
+    "UPDATE wallet.reservations SET expiry_entry_id = $3 WHERE wallet_id = $1 AND hold_id = $2"
+);
+
+/// Stores the charge of an expired hold.
+pub fn note_expiry(wallet: &str, hold: [u8; 16], charge: [u8; 16]) -> Result<()> {
+    CHARGED
+        .run(&[Value::Text(wallet), Value::Uuid(hold), Value::Uuid(charge)])
+        .map(drop)
+}
 
 /// The entry of a settlement.
 pub fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
@@ -32,7 +46,7 @@ pub fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Op
         return Ok(None);
     };
     let key = request.key.unwrap_or_default();
-    if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
+    if is_of_other(&rows, settlement.fingerprint) {
         let field = differs::in_settlement(settlement, &rows)?;
         return Err(conflict(key, field));
     }

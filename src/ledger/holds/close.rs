@@ -6,6 +6,7 @@ use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::held::Held;
+use crate::ledger::holds::parents;
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
@@ -51,7 +52,9 @@ pub(super) fn void_if(
     store::write_hold(&mut hold, wallet, Some(clock::now()), reason)?;
     locked.lapse(clock::now(), None)?;
     let balance = locked.balance()?;
+    let rules = locked.rules.clone();
     locked.close()?;
+    parents::void(&rules, id, reason)?;
     let held = Held {
         hold_id: id,
         amount,
@@ -79,6 +82,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
         Value::Uuid(id),
         Value::Time(hold.expires_at),
     ])?;
+    parents::extend(config::read(wallet)?.as_ref(), id, hold.expires_at)?;
     let held = as_it_is(wallet, &hold, false)?;
     call.remember(Some(answer(&held)))?;
     Ok(held)

@@ -29,6 +29,10 @@ pub fn complete<'a>(
     hold: &'a About,
     list: &str,
 ) -> Result<(Request<'a>, Option<Rows>)> {
+    if request.passed.is_some() {
+        // The child has completed it.
+        return Ok((request.again(), None));
+    }
     let or = |given: Option<&'a str>, held: &'a Option<String>| given.or(held.as_deref());
     let mut completed = Request {
         wallet: request.wallet,
@@ -52,6 +56,7 @@ pub fn complete<'a>(
         actor: request.actor,
         metadata: request.metadata.clone(),
         reported: request.reported,
+        passed: request.passed,
     };
     let Asked::Usage(usage, object, canonical) = &request.asked else {
         completed.region = completed.region.or_else(|| hold.stored.region.clone());

@@ -34,7 +34,7 @@ pub fn give_back(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Res
 pub fn give_back_money(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<()> {
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     whole.release(hold.lane, hold.held.minus(scoped).map_err(range)?)?;
-    pools::release(wallet, whole, &hold.scoped)?;
+    pools::release(wallet, whole, &hold.of_grants())?;
     hold.scoped.clear();
     hold.held = Amount::ZERO;
     Ok(())

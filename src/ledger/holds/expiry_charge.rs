@@ -13,6 +13,7 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::holds::{context, expired, expiry_job, settle};
+use crate::money::Amount;
 use crate::outbox::{self, Field, Name};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
@@ -20,11 +21,13 @@ use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
-    /// The first expired holds that are to be charged.
+    /// The first expired holds that are to be charged. Parts of a child's holds are charged by the
+    /// child, whose locks come first.
     DUE,
     [TEXTOID, TIMESTAMPTZOID, INT8OID],
     "SELECT r.hold_id FROM wallet.reservations r
       WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND r.charge_on_expiry
+        AND r.spender IS NULL
       ORDER BY r.wallet_id, r.expires_at LIMIT $3"
 );
 
@@ -36,12 +39,6 @@ statement!(
     "SELECT r.hold_id FROM wallet.reservations r
       WHERE r.wallet_id = $1 AND r.hold_id = ANY ($2) AND r.status = 'open' AND r.expires_at <= $3
       ORDER BY r.expires_at, r.hold_id FOR NO KEY UPDATE SKIP LOCKED"
-);
-
-statement!(
-    CHARGED,
-    [TEXTOID, UUIDOID, UUIDOID],
-    "UPDATE wallet.reservations SET expiry_entry_id = $3 WHERE wallet_id = $1 AND hold_id = $2"
 );
 
 /// How many expired holds a new hold charges, if no limit needs them all.
@@ -107,12 +104,7 @@ fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
     let rules = locked.rules.clone();
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     let job = expiry_job::charge_job(&request, &rules, hold)?;
-    let charged = settle::book(&settlement, hold, &job, locked)?;
-    CHARGED.run(&[
-        Value::Text(wallet),
-        Value::Uuid(hold.id),
-        Value::Uuid(charged.entry_id),
-    ])?;
+    let charged = settle::book(&settlement, hold, &job, locked, Amount::ZERO)?;
     let mut payload = expired::payload(hold.id, amount, hold.expires_at);
     payload.push(("entry_id", Field::Id(charged.entry_id)));
     outbox::emit_all(wallet, Name::HoldExpired, None, &[payload])

@@ -35,12 +35,17 @@ pub fn charge_job<'a>(
     });
     let attribution = request.attribution;
     let mut job = Job::priced(request, rules, attribution, hold.created_at, priced)?;
+    count_reserved(&mut job, hold);
+    Ok(job)
+}
+
+/// Makes a job take from each limit the quantity that the hold reserves there.
+pub fn count_reserved(job: &mut Job<'_>, hold: &Hold) {
     for applied in &mut job.applied {
         if applied.limit.metric != Metric::Amount {
             applied.need = quantity(hold, applied);
         }
     }
-    Ok(job)
 }
 
 /// The result of `take` for the job of a hold's estimate, priced again. `None` if there is no

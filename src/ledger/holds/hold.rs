@@ -7,10 +7,12 @@ use rust_decimal::Decimal;
 use crate::allowance::lanes::{Found, LaneView, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
+use crate::idempotency::fingerprint;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::charge::put_back;
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::limit_take::Outcome;
+use crate::ledger::charges::passed::Passed;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
@@ -18,7 +20,7 @@ use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::{FEW, charge_all_expired, charge_expired};
 use crate::ledger::holds::held::Held;
 use crate::ledger::holds::request::{NewHold, OnExpiry};
-use crate::ledger::holds::{MAX_TRIES, approval, differs, row};
+use crate::ledger::holds::{MAX_TRIES, approval, differs, parents, row};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::lane_windows;
@@ -36,7 +38,7 @@ use crate::storage::{hold_rows, store};
 
 /// Reserves money, or replays an earlier call.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
-    if new.on_expiry == OnExpiry::Charge {
+    if new.on_expiry == OnExpiry::Charge && new.request.passed.is_none() {
         // Callers that die leave holds behind. Those that follow book them.
         charge_expired(new.request.wallet, FEW)?;
     }
@@ -54,13 +56,11 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     // The tables that are read first are written later. They are opened only once.
     store::begin_writing();
     let (rules, mut read) = config::known_with_lane(wallet)?;
-    if rules.limits_open_holds && charge_all_expired(wallet)? {
+    if request.passed.is_none() && rules.limits_open_holds && charge_all_expired(wallet)? {
         // The charges have written the lane.
         read = None;
     }
-    // A hold that may shrink must know what the limits have left.
-    let shrinks = new.allow_partial && !rules.limits.is_empty();
-    if rules.is_due() || rules.needs_recheck() || rules.scoped || shrinks {
+    if needs_all(new, &rules) {
         return Ok(None);
     }
     let mut view = LaneView {
@@ -68,7 +68,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         ..rules.lane_view(wallet)
     };
     let mut tries = 0;
-    let (job, Payer { lane, others, .. }, places) = loop {
+    let (mut job, Payer { lane, others, .. }, places) = loop {
         // A refusal is decided again by the slow path, with all lanes locked.
         let Ok(job) = Job::of_hold(request, &rules, false) else {
             return Ok(None);
@@ -100,7 +100,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         .map_err(range)?;
     let now = clock::now();
     let held = Held {
-        hold_id: hold_rows::new_id(wallet, request.key),
+        hold_id: new.id,
         amount: job.cost,
         balance,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
@@ -109,12 +109,22 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         affordable_tokens: asked_tokens(request).map(|(_, asked)| asked),
         status: Cow::Borrowed("open"),
     };
-    if !insert(new, &held, lane.lane, &[], &job, now, None)? {
+    let parts = job.pool().map(|_| hold_rows::held_by_parent(job.cost));
+    if !insert(new, &held, lane.lane, parts.as_slice(), &job, now, None)? {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
         return Ok(None);
     }
     job.announce(&warnings)?;
+    let cost = job.cost;
+    hold_of_parent(new, &mut job, cost)?;
     Ok(Some(held))
+}
+
+/// Whether a hold needs all lanes, whatever its amount is.
+fn needs_all(new: &NewHold<'_>, rules: &WalletConfig) -> bool {
+    // A hold that may shrink must know what the limits and the parent have left.
+    let shrinks = new.allow_partial && (!rules.limits.is_empty() || rules.pool.is_some());
+    rules.is_due() || rules.needs_recheck() || rules.scoped || shrinks
 }
 
 /// The result of an attempt to reserve the amount in one lane.
@@ -132,7 +142,7 @@ enum SetAside {
 
 fn set_aside(view: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
     let wallet = view.wallet;
-    let found = window_queue::find(view, job.cost, &job.applied, false)?;
+    let found = window_queue::find(view, job.taken(), &job.applied, false)?;
     let Found::Payer(payer) = found else {
         return Ok(SetAside::All);
     };
@@ -142,7 +152,7 @@ fn set_aside(view: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
         return Ok(SetAside::All);
     };
     let holding = Lane {
-        held: payer.lane.held.plus(job.cost).map_err(range)?,
+        held: payer.lane.held.plus(job.taken()).map_err(range)?,
         ..payer.lane.clone()
     };
     if store::write_lane(wallet, &holding)? {
@@ -167,7 +177,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()
-        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules, true)?)?
+        && let Some(refusal) =
+            decision::refusal(&Job::of_hold(request, &rules, request.passed.is_none())?)?
     {
         // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
@@ -180,17 +191,11 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         return Ok(held);
     }
     let rules = locked.rules.clone();
-    let mut job = Job::of_hold(request, &rules, true)?;
+    let mut job = Job::of_hold(request, &rules, request.passed.is_none())?;
     let now = clock::now();
-    let amount = loop {
-        let amount = affordable(new, &mut locked, &mut job, now)?;
-        locked.make_way(amount)?;
-        locked.make_way_in(&job.applied)?;
-        // Other transactions may be settling some of the holds whose amounts were counted.
-        if affordable(new, &mut locked, &mut job, now)? == amount {
-            break amount;
-        }
-    };
+    let amount = fitting(new, &mut locked, &mut job, now)?;
+    // All of the wallet's lanes are locked, so its windows can wait for the parent's answer.
+    let amount = hold_of_parent(new, &mut job, amount)?;
     let warnings = match window::take(wallet, &job.applied, Part::Held, &[])? {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
@@ -198,9 +203,12 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     job.require_request_fits()?;
     let above = above(&mut locked, &job)?;
     let lane = locked.holding_lane()?;
-    let parts = locked.hold(lane, amount, job.context(), now)?;
+    let parts = match &rules.pool {
+        None => locked.hold(lane, amount, job.context(), now)?,
+        Some(_) => vec![hold_rows::held_by_parent(amount)],
+    };
     let held = Held {
-        hold_id: hold_rows::new_id(wallet, request.key),
+        hold_id: new.id,
         amount,
         balance: locked.balance()?,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
@@ -212,6 +220,10 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
             "open"
         }),
     };
+    if above.is_some() && new.on_expiry == OnExpiry::Charge {
+        // Like the hold itself, the parent's part is released if nobody approves it in time.
+        parents::charge_on_expiry(&rules, held.hold_id, false)?;
+    }
     let approval = above.is_some().then_some(Approval::Waits {
         charge_on_expiry: new.on_expiry == OnExpiry::Charge,
     });
@@ -226,6 +238,49 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     Ok(held)
 }
 
+/// The amount to reserve, once expired holds have made way for it.
+fn fitting(
+    new: &NewHold<'_>,
+    locked: &mut LockedBalance<'_>,
+    job: &mut Job<'_>,
+    now: Timestamp,
+) -> Result<Amount> {
+    loop {
+        let amount = affordable(new, locked, job, now)?;
+        locked.make_way(match job.pool() {
+            None => amount,
+            Some(_) => Amount::ZERO,
+        })?;
+        locked.make_way_in(&job.applied)?;
+        // Other transactions may be settling some of the holds whose amounts were counted.
+        if affordable(new, locked, job, now)? == amount {
+            return Ok(amount);
+        }
+    }
+}
+
+/// Makes the parent's part of a hold, which reserves the money, if the wallet has a parent that
+/// pays. Returns the amount that is reserved. If it is less, the job takes less from limits too.
+fn hold_of_parent(new: &NewHold<'_>, job: &mut Job<'_>, amount: Amount) -> Result<Amount> {
+    let Some((parent, _)) = job.pool() else {
+        return Ok(amount);
+    };
+    let passed = Passed::of_hold(job, amount, new.id);
+    let part = NewHold {
+        request: passed.request(job, parent),
+        ttl: new.ttl,
+        allow_partial: new.allow_partial,
+        on_expiry: new.on_expiry,
+        fingerprint: [0; 16],
+        id: new.id,
+    };
+    let held = hold(&part).map_err(|error| error.of_payer(parent))?;
+    if held.amount < amount {
+        job.need(held.amount);
+    }
+    Ok(held.amount)
+}
+
 /// The amount that can be reserved for a request. It may be less than the cost if the hold may
 /// shrink. Returns WL001 if the balance is not sufficient.
 fn affordable(
@@ -234,7 +289,11 @@ fn affordable(
     job: &mut Job<'_>,
     now: Timestamp,
 ) -> Result<Amount> {
-    let room = locked.room_for(job.context(), now, job.cost)?;
+    let room = match job.pool() {
+        None => locked.room_for(job.context(), now, job.cost)?,
+        // The parent says what there is.
+        Some(_) => job.cost,
+    };
     let mut amount = job.cost;
     if new.allow_partial {
         amount = amount.min(room);
@@ -282,7 +341,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Some(hold) = hold_rows::by_key(new.request.wallet, key)? else {
         return Ok(None);
     };
-    if hold.fingerprint != Some(new.fingerprint) {
+    if fingerprint::differs(hold.fingerprint, new.fingerprint) {
         return Err(conflict(key, differs::in_hold(new, hold.id)?));
     }
     Ok(Some(Held {
@@ -340,6 +399,7 @@ fn insert(
         // A hold that waits has not been used, so it is released when it expires.
         charge_on_expiry: new.on_expiry == OnExpiry::Charge && approval.is_none(),
         approval,
+        spender: request.passed.map(|passed| passed.spender),
         scoped_ids,
         scoped_amounts,
     })

@@ -21,6 +21,7 @@ mod expiry_job;
 pub mod held;
 pub mod hold;
 mod one_request;
+mod parents;
 pub mod request;
 pub mod row;
 pub mod settle;

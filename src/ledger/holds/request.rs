@@ -16,6 +16,8 @@ pub struct NewHold<'a> {
     pub on_expiry: OnExpiry,
     /// Half a SHA-256 of the arguments, compared if the key is used again.
     pub fingerprint: [u8; 16],
+    /// The hold's id, the same in every wallet of a tree.
+    pub id: [u8; 16],
 }
 
 /// The fate of a hold that nobody settles or voids in time.

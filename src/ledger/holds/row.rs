@@ -11,6 +11,28 @@ use crate::storage::store;
 /// Locks the hold. Returns 42704 if the wallet has no hold of that id, and WL003 if there is no
 /// such wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
+    let hold = lock_part(wallet, id)?;
+    match &hold.spender {
+        None => Ok(hold),
+        Some(spender) => Err(of_child(wallet, spender)),
+    }
+}
+
+/// The error WL008 for a part of a child's hold.
+fn of_child(wallet: &str, spender: &str) -> Error {
+    Error::new(
+        Code::HoldNotOpen,
+        format!("hold is not one of wallet {}", quoted(wallet)),
+    )
+    .detail(format!(
+        "It is the part of a hold of wallet {}, for which this wallet pays.",
+        quoted(spender)
+    ))
+    .hint(format!("Name wallet {} in the call.", quoted(spender)))
+}
+
+/// Locks a hold, or the part of a child's hold.
+pub fn lock_part(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     // Reads the rules again, because the backend's cache may be older than the last grant.
     if config::read(wallet)?.is_due() {
         // The sweep locks the wallet's row, which comes before holds in the lock order.

@@ -4,15 +4,17 @@ use crate::allowance::lanes::range;
 use crate::attribution::UseContext;
 use crate::error::{Code, Error, Result};
 use crate::ledger::balance::locked::LockedBalance;
+use crate::ledger::charges::charge;
 use crate::ledger::charges::job::Job;
+use crate::ledger::charges::passed::{self, Passed};
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
-use crate::ledger::holds::booking::{entry, replayed};
+use crate::ledger::holds::booking::{self, entry, replayed};
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
-use crate::ledger::holds::expiry_job::count_beyond;
+use crate::ledger::holds::expiry_job::{count_beyond, count_reserved};
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
@@ -25,6 +27,8 @@ use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::storage::hold_rows::held_by_parent;
+use crate::storage::rows::AllowanceId;
 use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
 
@@ -32,7 +36,9 @@ use crate::storage::wallet_row::lock_wallet;
 pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
     let in_lane = match settlement.is_final && settlement.over != OveragePolicy::Debt {
-        true => settle_in_lane(settlement)?,
+        true => settle_in_lane(settlement, |job, entry| {
+            draw(settlement, job, entry, Amount::ZERO)
+        })?,
         false => InLane::Untouched,
     };
     match in_lane {
@@ -42,6 +48,9 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         // Debts, grants that are due and refunds of expired holds need the wallet's row lock, which
         // comes before holds and lanes.
         InLane::Untouched => lock_wallet(wallet)?,
+    }
+    if settlement.request.passed.is_some() {
+        return settle_part(settlement);
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
@@ -77,7 +86,74 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         // The request is counted once, by the final settlement.
         job.count_no_request()?;
     }
-    book(settlement, &mut hold, &job, locked)
+    book(settlement, &mut hold, &job, locked, Amount::ZERO)
+}
+
+/// Settles the part of a child's hold that this wallet has. The child has decided that it is
+/// settled, and for how much. Without a part, the child's use is booked like a charge.
+fn settle_part(settlement: &Settlement<'_>) -> Result<Charged> {
+    let (wallet, request) = (settlement.wallet, &settlement.request);
+    let mut hold = match row::lock_part(wallet, settlement.hold_id) {
+        Ok(hold) => hold,
+        Err(error) if error.code == Code::ObjectNotFound => return charge::charge(request),
+        Err(error) => return Err(error),
+    };
+    let mut locked = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = locked.rules.clone();
+    rules.require_open(wallet)?;
+    if hold.status == "open" && hold.expires_at <= clock::now() && !hold.charge_on_expiry {
+        expire(wallet, &mut locked.whole, &mut hold)?;
+        locked.lapse(hold.expires_at, None)?;
+    }
+    let mut job = Job::at(request, &rules, hold.created_at)?;
+    let refunded = request
+        .passed
+        .map_or(Amount::ZERO, |passed| passed.refunded);
+    if settlement.is_expiry {
+        count_reserved(&mut job, &hold);
+    } else if hold.expiry_entry.is_some() {
+        hold.settled = hold
+            .settled
+            .minus(refunded.min(hold.settled))
+            .map_err(range)?;
+        count_beyond(wallet, &mut job, &rules, &mut hold)?;
+    }
+    if !settlement.is_final {
+        job.count_no_request()?;
+    }
+    book(settlement, &mut hold, &job, locked, refunded)
+}
+
+/// Takes the money of a settlement from the parent, if the wallet has one that pays. `refunded` is
+/// the part of the charge of an expired hold that was refunded before.
+fn draw(
+    settlement: &Settlement<'_>,
+    job: &Job<'_>,
+    entry_id: [u8; 16],
+    refunded: Amount,
+) -> Result<()> {
+    let Some((parent, _)) = job.pool() else {
+        return Ok(());
+    };
+    let passed = Passed {
+        refunded,
+        ..Passed::of_settlement(job, entry_id, settlement.hold_id)
+    };
+    let part = Settlement {
+        wallet: parent,
+        hold_id: settlement.hold_id,
+        request: passed.request(job, parent),
+        is_final: settlement.is_final,
+        // The child has capped the cost already.
+        over: match settlement.over {
+            OveragePolicy::Cap => OveragePolicy::Charge,
+            over => over,
+        },
+        is_expiry: settlement.is_expiry,
+        fingerprint: [0; 16],
+    };
+    let settled = settle(&part).map(drop);
+    settled.map_err(|error| error.of_payer(parent))
 }
 
 /// Settles a hold that was charged when it expired. Books the part of the cost that goes beyond the
@@ -120,7 +196,7 @@ fn correct(
     }
     job.beyond(booked)?;
     count_beyond(wallet, &mut job, &rules, hold)?;
-    book(settlement, hold, &job, locked)
+    book(settlement, hold, &job, locked, unused)
 }
 
 /// An error of a settlement. The use has happened, so it cannot be split or wait for approval.
@@ -133,12 +209,14 @@ fn of_settlement(error: Error) -> Error {
     }
 }
 
-/// Books the usage of a hold with all lanes locked, and releases the rest.
+/// Books the usage of a hold with all lanes locked, and releases the rest. Of the charge of an
+/// expired hold, `refunded` was refunded before.
 pub(super) fn book(
     settlement: &Settlement<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
     mut locked: LockedBalance<'_>,
+    refunded: Amount,
 ) -> Result<Charged> {
     let wallet = settlement.wallet;
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
@@ -159,8 +237,8 @@ pub(super) fn book(
     let warnings = settled.map_err(of_settlement)?;
     let warnings = locked.warnings(warnings)?;
     let entry = entry(settlement, job, hold.id);
-    let taken = job.cost.min(room);
-    let owed = job.cost.minus(taken).map_err(range)?;
+    let taken = job.taken().min(room);
+    let owed = job.taken().minus(taken).map_err(range)?;
     if !owed.is_zero() {
         debts::owe(wallet, entry.entry_id, owed)?;
     }
@@ -172,35 +250,64 @@ pub(super) fn book(
         locked.lapse(clock::now(), Some((hold.id, needs)))?;
     }
     locked.spend_kept(at, kept, entry.entry_id)?;
-    let balance = locked.debit_with(&entry, taken, &parts)?;
-    if !rest.is_zero() {
-        hold.scoped = locked.hold(hold.lane, rest, context, at)?;
-        hold.held = rest;
+    let pool = job.pool();
+    if let Some((_, contra)) = &pool {
+        locked.debit(&passed::draw(&entry, contra), Amount::ZERO)?;
     }
+    let balance = locked.debit_with(&entry, taken, &parts)?;
+    hold_again(&mut locked, hold, job, rest)?;
     job.note(&entry)?;
     one_request::announce(wallet, &above, hold)?;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
-    let closed_at = match (settlement.is_final, settlement.is_expiry) {
-        (false, _) => None,
-        (true, false) => Some(clock::now()),
-        (true, true) => Some(hold.expires_at),
-    };
-    if settlement.is_final {
-        let status = if settlement.is_expiry {
-            "expired"
-        } else {
-            "settled"
-        };
-        hold.status = status.to_owned();
+    end(settlement, hold, windows, entry.entry_id)?;
+    warning::announce(wallet, &warnings)?;
+    locked.close()?;
+    draw(settlement, job, entry.entry_id, refunded)?;
+    Ok(job.charged(entry.entry_id, balance))
+}
+
+/// Reserves the rest of a hold again, after a settlement that is not final.
+fn hold_again(
+    locked: &mut LockedBalance<'_>,
+    hold: &mut Hold,
+    job: &Job<'_>,
+    rest: Amount,
+) -> Result<()> {
+    if rest.is_zero() {
+        return Ok(());
     }
+    hold.scoped = match job.pool() {
+        None => locked.hold(hold.lane, rest, job.context(), hold.created_at)?,
+        Some(_) => vec![held_by_parent(rest)],
+    };
+    hold.held = rest;
+    Ok(())
+}
+
+/// Writes the state of a hold after a settlement whose entry is `entry`. `windows` are the amounts
+/// that it reserved in limits.
+fn end(
+    settlement: &Settlement<'_>,
+    hold: &mut Hold,
+    windows: Vec<(AllowanceId, Amount)>,
+    entry: [u8; 16],
+) -> Result<()> {
+    let wallet = settlement.wallet;
+    let (status, closed_at) = match (settlement.is_final, settlement.is_expiry) {
+        (false, _) => return store::write_hold(hold, wallet, None, None),
+        (true, false) => ("settled", clock::now()),
+        (true, true) => ("expired", hold.expires_at),
+    };
+    hold.status = status.to_owned();
     if settlement.is_expiry {
         // A later settlement must know what the limits counted.
         hold.windows = windows;
     }
-    store::write_hold(hold, wallet, closed_at, None)?;
-    warning::announce(wallet, &warnings)?;
-    locked.close()?;
-    Ok(job.charged(entry.entry_id, balance))
+    store::write_hold(hold, wallet, Some(closed_at), None)?;
+    match settlement.is_expiry {
+        true => booking::note_expiry(wallet, hold.id, entry),
+        false => Ok(()),
+    }
 }
 
 /// The amounts that a hold still needs, for the usage that is taken and for the rest that is
@@ -232,15 +339,15 @@ fn cover(
 ) -> Result<Amount> {
     let context = job.context();
     loop {
-        let room = locked.room_for(context, at, job.cost)?;
-        if job.cost > room && settlement.over != OveragePolicy::Debt {
+        let room = locked.room_for(context, at, job.taken())?;
+        if job.taken() > room && settlement.over != OveragePolicy::Debt {
             let for_others = locked.for_other_uses(context, at)?;
             return Err(job.insufficient(locked.balance()?, room, for_others)?);
         }
-        let needed = job.cost.min(room);
+        let needed = job.taken().min(room);
         locked.make_way(needed)?;
         // Other transactions may be settling some of the holds whose amounts were counted.
-        let room = locked.room_for(context, at, job.cost)?;
+        let room = locked.room_for(context, at, job.taken())?;
         if room >= needed {
             return Ok(room);
         }

@@ -34,11 +34,19 @@ pub enum InLane {
 /// Books the usage and releases the rest in the lane of the hold, if no alert depends on it. Does
 /// not if all lanes must be locked, if the hold is not open, or if another call has changed it. The
 /// hold is not locked first: it is closed only if it is still as it was read.
-pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
+///
+/// `draw` takes the money from the parent, for the job and the id of its entry.
+pub fn settle_in_lane(
+    settlement: &Settlement<'_>,
+    draw: impl FnOnce(&Job<'_>, [u8; 16]) -> Result<()>,
+) -> Result<InLane> {
     let wallet = settlement.wallet;
     let Some(mut hold) = store::read_hold(wallet, settlement.hold_id)? else {
         return Ok(InLane::Untouched);
     };
+    if hold.spender.is_some() != settlement.request.passed.is_some() {
+        return Ok(InLane::Untouched);
+    }
     // An open hold has had no final settlement, so the key cannot belong to one.
     if hold.status != "open" || hold.expires_at <= clock::now() || hold.waits() {
         return Ok(InLane::Untouched);
@@ -46,16 +54,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     let about = hold.about.clone();
     let rules = config::known(wallet)?;
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
-    if rules.is_due()
-        || rules.needs_recheck()
-        // The lane contains the same flag, but it is read only after the hold was closed.
-        || !rules.armed
-        || rules.scoped
-        || rules.keeps
-        || !hold.scoped.is_empty()
-        || rules.status == Status::Closed
-        || !active(rules.lanes).contains(&hold.lane)
-    {
+    if !is_enough(&rules, &hold) {
         return Ok(InLane::Untouched);
     }
     let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
@@ -70,6 +69,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     {
         return Ok(InLane::Untouched);
     }
+    let scoped = std::mem::take(&mut hold.scoped);
     let before = (hold.held, hold.settled, hold.windows.clone());
     let settled = hold.settled.plus(job.cost).map_err(range)?;
     let windows = hold.windows.iter();
@@ -79,21 +79,39 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
         return Ok(InLane::Untouched);
     }
     let (held, _, windows) = &before;
+    let by_parent = rules.pool.is_some();
     let part = Part {
         rules: &rules,
         job: &job,
         hold: hold.id,
         lane: hold.lane,
-        held: *held,
+        held: if by_parent { Amount::ZERO } else { *held },
         windows,
     };
     if let Some(charged) = part.settle(settlement, &request)? {
+        draw(&job, charged.entry_id)?;
         return Ok(InLane::Settled(charged));
     }
     // The slow path decides, and must find the hold as it was.
     become_of(&mut hold, "open", before);
+    hold.scoped = scoped;
     store::write_hold(&mut hold, wallet, None, None)?;
     Ok(InLane::Reopened)
+}
+
+/// Whether one lane may be enough to settle the hold.
+fn is_enough(rules: &WalletConfig, hold: &Hold) -> bool {
+    let needs_all = rules.is_due()
+        || rules.needs_recheck()
+        // The lane contains the same flag, but it is read only after the hold was closed.
+        || !(rules.armed || rules.pool.is_some())
+        || rules.scoped
+        || rules.keeps
+        || !hold.of_grants().is_empty()
+        || hold.is_pooled() != rules.pool.is_some()
+        || rules.status == Status::Closed
+        || !active(rules.lanes).contains(&hold.lane);
+    !needs_all
 }
 
 /// The held amount, the settled amount, and the amounts in the windows of limits.
@@ -129,7 +147,9 @@ impl Part<'_> {
         } = *self;
         let wallet = settlement.wallet;
         let mut tries = 0;
-        let (balance, entry, link) = loop {
+        let pool = job.pool();
+        let contra = pool.as_ref().map(|(_, contra)| contra.as_str());
+        let (balance, entry, link, draw) = loop {
             let Some(lane) = lanes::take(rules.lane_view(wallet), self.lane)? else {
                 return Ok(None);
             };
@@ -139,8 +159,9 @@ impl Part<'_> {
             };
             // An excess over the held amount may cause an alert. Released money may have to arm one
             // again.
-            let is_too_much = job.cost > held && !can_pay(&freed, job.cost);
-            if is_too_much || !lane.armed || tries == MAX_TRIES {
+            let is_too_much = job.taken() > held && !can_pay(&freed, job.taken());
+            let is_armed = lane.armed || rules.pool.is_some();
+            if is_too_much || !is_armed || tries == MAX_TRIES {
                 lanes::let_go(wallet, lane.lane);
                 return Ok(None);
             }
@@ -149,11 +170,11 @@ impl Part<'_> {
                 .credited()
                 .plus(lanes::others(rules.lane_view(wallet), lane.lane)?)
                 .and_then(|sum| sum.minus(rules.credit_limit))
-                .and_then(|sum| sum.minus(job.cost))
+                .and_then(|sum| sum.minus(job.taken()))
                 .map_err(range)?;
-            let (after, link) = job.chain(&entry, &freed, balance)?;
+            let (after, link, draw) = job.chain_use(&entry, contra, &freed, balance)?;
             if store::write_lane(wallet, &after)? {
-                break (balance, entry, link);
+                break (balance, entry, link, draw);
             }
             // Another call on the wallet changed the lane first.
             lanes::let_go(wallet, lane.lane);
@@ -170,6 +191,11 @@ impl Part<'_> {
         }
         job.note(&entry)?;
         warning::announce(wallet, &warnings)?;
+        if let Some((draw, link)) = draw
+            && !store::append(&draw, &link, false)?
+        {
+            return Err(changed_underneath(wallet));
+        }
         Ok(Some(job.charged(entry.entry_id, balance)))
     }
 }

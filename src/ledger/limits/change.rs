@@ -49,6 +49,11 @@ pub fn lock(wallet: &str) -> Result<()> {
     }
 }
 
+/// Writes the limits of a wallet into its row, where charges read them. The caller has locked both.
+pub fn note_known(wallet: &str) -> Result<()> {
+    NOTE_KNOWN.run_in_order(&[Value::Text(wallet)]).map(drop)
+}
+
 /// Runs `work`, which changes limits, after [`lock`]. For a wallet, no charge runs meanwhile. A
 /// change of the default limits reaches every wallet with its next call: a trigger makes every
 /// backend read them again.
@@ -63,7 +68,7 @@ pub fn change_limits<T>(
     }
     change_knowing(wallet, |now, has_plan| {
         let changed = work(now, has_plan)?;
-        NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
+        note_known(wallet)?;
         Ok(changed)
     })
 }

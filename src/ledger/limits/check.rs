@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::access::rights::may_read;
 use crate::allowance::lanes::range;
 use crate::error::{Code, Result};
 use crate::ledger::charges::decision;
 use crate::ledger::charges::job::Job;
+use crate::ledger::charges::passed::Passed;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
@@ -20,6 +22,7 @@ use crate::limits::window::{self, Status as WindowStatus};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::storage::session::Session;
 use crate::storage::window_holds;
 
 /// Changes of the rules during one call that are retried.
@@ -43,10 +46,10 @@ pub struct Checked {
     pub max: Option<Amount>,
     /// The amount used in the window. `None` for the balance.
     pub used: Option<Amount>,
-    /// The amount that open holds reserve.
-    pub held: Amount,
-    /// The amount that may still be used.
-    pub remaining: Amount,
+    /// The amount that open holds reserve. `None` if the caller may not read the wallet.
+    pub held: Option<Amount>,
+    /// The amount that may still be used. `None` if the caller may not read the wallet.
+    pub remaining: Option<Amount>,
     /// The end of the window. `None` if it has none.
     pub resets_at: Option<Timestamp>,
     /// Whether the row can refuse such a request at all.
@@ -57,6 +60,8 @@ pub struct Checked {
     pub reason: Option<&'static str>,
     /// The most that a single request may take of the metric. `None` if no hard limit says so.
     pub max_per_request: Option<Amount>,
+    /// The wallet to which the balance or the limit belongs.
+    pub wallet: String,
 }
 
 /// The answer for one request.
@@ -106,8 +111,8 @@ impl Checking {
 }
 
 /// Checks the balance, then every limit that applies. Books nothing.
-pub fn check(request: &Request<'_>, checking: Checking) -> Result<Vec<Checked>> {
-    under_current_rules(|| Ground::read(request.wallet)?.check(request, checking))
+pub fn check(session: &Session, request: &Request<'_>, checking: Checking) -> Result<Vec<Checked>> {
+    under_current_rules(|| Ground::read(session, request.wallet)?.check(request, checking))
         .map(|answer| answer.rows)
 }
 
@@ -130,11 +135,12 @@ pub struct Ground<'a> {
     /// Amounts of expired holds do not count, whether or not they are released yet.
     expired: Expired<'a>,
     funds: Funds,
+    session: &'a Session,
 }
 
 impl<'a> Ground<'a> {
     /// Reads the rules and the money as they are now.
-    pub fn read(wallet: &'a str) -> Result<Ground<'a>> {
+    pub fn read(session: &'a Session, wallet: &'a str) -> Result<Ground<'a>> {
         let rules = following::read_ahead(wallet)?;
         let now = clock::now();
         let mut expired = Expired::look(wallet, now)?;
@@ -145,6 +151,7 @@ impl<'a> Ground<'a> {
             now,
             expired,
             funds,
+            session,
         })
     }
 
@@ -188,8 +195,10 @@ impl<'a> Ground<'a> {
         }
         let cost = Some(job.cost);
         let mut rows = vec![balance(wallet, funds, remaining, reason)?];
+        let above = above(self.session, &job, checking)?;
         let statuses = statuses(wallet, job, &mut self.expired, self.now)?;
-        rows.extend(statuses.iter().map(|status| of_limit(status, checking)));
+        let of_limits = statuses.iter();
+        rows.extend(of_limits.map(|status| of_limit(wallet, status, checking)));
         for row in &mut rows {
             row.max_per_request = max_per_request(&statuses, &row.metric);
         }
@@ -201,8 +210,47 @@ impl<'a> Ground<'a> {
                 b.limit_id,
             ))
         });
+        if let Some(above) = above {
+            put_above(&mut rows, above, reason);
+        }
         Ok(Answer { cost, rows })
     }
+}
+
+/// The rows of the parent that pays for a request, and of those above it. `None` if the wallet has
+/// its own money. Rows of wallets that the caller may not read have no numbers.
+fn above(session: &Session, job: &Job<'_>, checking: Checking) -> Result<Option<Vec<Checked>>> {
+    let Some((parent, _)) = job.pool() else {
+        return Ok(None);
+    };
+    let passed = Passed::of_hold(job, job.cost, [0; 16]);
+    let request = passed.request(job, parent);
+    let mut rows = Ground::read(session, parent)?
+        .check(&request, checking)?
+        .rows;
+    if !may_read(session, parent)? {
+        for row in rows.iter_mut().filter(|row| row.wallet == parent) {
+            row.max = None;
+            row.used = None;
+            row.held = None;
+            row.remaining = None;
+            row.max_per_request = None;
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// Puts the parent's balance in the place of the wallet's own, which is always zero, and the other
+/// rows behind the wallet's. A reason to refuse that the wallet has itself comes first.
+fn put_above(rows: &mut Vec<Checked>, above: Vec<Checked>, reason: Option<&'static str>) {
+    let mut above = above.into_iter();
+    if let (Some(own), Some(balance)) = (rows.first_mut(), above.next()) {
+        *own = balance;
+    }
+    rows.extend(above);
+    let of_parent = rows[0].reason;
+    rows[0].reason = reason.or(of_parent);
+    rows[0].allowed = rows[0].reason.is_none();
 }
 
 /// The status of each limit that applies, without the amounts of expired holds.
@@ -229,7 +277,7 @@ fn statuses<'a>(
         .collect()
 }
 
-fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
+fn of_limit(wallet: &str, status: &WindowStatus<'_>, checking: Checking) -> Checked {
     let (allowed, reason) = checking.answer(status);
     let limit = status.applied.limit;
     Checked {
@@ -241,13 +289,14 @@ fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
         mode: limit.mode.as_str(),
         max: Some(status.applied.max),
         used: Some(status.spent),
-        held: status.held,
-        remaining: status.remaining(),
+        held: Some(status.held),
+        remaining: Some(status.remaining()),
         resets_at: status.resets_at,
         can_refuse: checking.can_be_refused_by(limit),
         allowed,
         reason,
         max_per_request: None,
+        wallet: wallet.to_owned(),
     }
 }
 
@@ -276,12 +325,13 @@ fn balance(
         mode: "hard",
         max: None,
         used: None,
-        held: funds.held()?,
-        remaining,
+        held: Some(funds.held()?),
+        remaining: Some(remaining),
         resets_at: None,
         can_refuse: true,
         allowed: reason.is_none(),
         reason,
         max_per_request: None,
+        wallet: wallet.to_owned(),
     })
 }

@@ -11,6 +11,7 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::limits::check::{Answer, Checked, Checking, Ground, under_current_rules};
 use crate::limits::metric::Metric;
 use crate::money::Amount;
+use crate::storage::session::Session;
 
 /// The maximum number of candidates of one call.
 const MAX_CANDIDATES: usize = 100;
@@ -35,12 +36,13 @@ pub struct Choice {
 
 /// Checks the request with each candidate in turn. Books nothing.
 pub fn choose(
+    session: &Session,
     request: &Request<'_>,
     candidates: &[String],
     checking: Checking,
 ) -> Result<Vec<Choice>> {
     let mut choices = under_current_rules(|| {
-        let mut ground = Ground::read(request.wallet)?;
+        let mut ground = Ground::read(session, request.wallet)?;
         candidates
             .iter()
             .map(|model| decide(&mut ground, request, model, checking))
@@ -89,7 +91,7 @@ fn decide(
 fn least_money(rows: &[Checked]) -> Option<Amount> {
     rows.iter()
         .filter(|row| row.metric == Metric::Amount && row.can_refuse)
-        .map(|row| row.remaining)
+        .filter_map(|row| row.remaining)
         .min()
 }
 

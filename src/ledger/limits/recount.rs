@@ -29,6 +29,7 @@ macro_rules! value_of {
     };
 }
 
+// Money that is lent to a child counts as the child's use does, with its attribution.
 // Refunds count in the window of the refunded charge. Settlements count in the window of their
 // hold, and count as one request when the hold is finally settled. Of a late price only the amount
 // counts, because the rest was counted when the charge was booked. The charge of an expired hold
@@ -64,28 +65,30 @@ statement!(
                     floor(extract(epoch FROM u.at) * 1000000 / $5)::bigint AS slice,
                     CASE
                         WHEN $4 = 'amount' THEN -l.amount
-                        WHEN l.kind <> 'c' OR l.call = 'p' THEN 0
+                        WHEN l.call IN ('r', 'u', 'p', 'n') THEN 0
                         WHEN h.expiry_entry_id = l.entry_id THEN CASE WHEN h.status = 'expired' THEN coalesce(
                              (SELECT w.amount FROM unnest(h.window_ids, h.window_amounts) w (id, amount)
                                WHERE w.id BETWEEN $6 AND $7), $16) ELSE 0 END
-                        WHEN $16 = 0 OR l.call = 's' AND (h.status <> 'settled' OR EXISTS (
+                        WHEN $16 = 0 OR l.call IN ('s', 'm') AND (h.status <> 'settled' OR EXISTS (
                              SELECT FROM wallet.ledger_all s
-                              WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = 's'
+                              WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = l.call
                                 AND s.entry_id > l.entry_id)) THEN ceil(m.usage * 1e12) * 1e-12
                         ELSE ceil((m.usage + coalesce(m.requests, $16)) * 1e12) * 1e-12
                     END AS need
                FROM wallet.ledger_all l
               CROSS JOIN LATERAL (
                     SELECT l.user_id, l.team, l.model, l.service, l.key_id, l.tags, l.related_id, l.call, l.created_at
-                     WHERE l.kind = 'c'
+                     WHERE l.kind = 'c' OR l.call IN ('l', 'm', 'n')
                      UNION ALL
                     (SELECT r.user_id, r.team, r.model, r.service, r.key_id, r.tags, r.related_id, r.call, r.created_at
                        FROM wallet.ledger_all r
-                      WHERE l.kind = 'r' AND r.wallet_id = l.wallet_id AND r.entry_id = l.related_id AND r.kind = 'c'
+                      WHERE (l.kind = 'r' OR l.call = 'u' AND l.amount > 0)
+                        AND r.wallet_id = l.wallet_id AND r.entry_id = l.related_id
+                        AND (r.kind = 'c' OR r.call IN ('l', 'm', 'n'))
                       ORDER BY r.wallet_id, r.entry_id LIMIT 1)) c
                LEFT JOIN LATERAL (
                     SELECT r.* FROM wallet.reservations r
-                     WHERE c.call = 's' AND r.wallet_id = l.wallet_id AND r.hold_id = c.related_id
+                     WHERE c.call IN ('s', 'm') AND r.wallet_id = l.wallet_id AND r.hold_id = c.related_id
                      ORDER BY r.wallet_id, r.hold_id LIMIT 1) h ON true
               CROSS JOIN LATERAL (SELECT coalesce(h.created_at, c.created_at) AS at) u
               CROSS JOIN LATERAL (
@@ -97,7 +100,7 @@ statement!(
                               JOIN unnest($14, $15) w (meter, weight)
                                 ON CASE w.meter WHEN 'tokens' THEN line ->> 'meter' LIKE '%\\_tokens'
                                                 ELSE line ->> 'meter' = w.meter END) q) m
-              WHERE l.wallet_id = $1 AND l.kind IN ('c', 'r')
+              WHERE l.wallet_id = $1 AND (l.kind IN ('c', 'r') OR l.call IN ('l', 'm', 'n', 'u'))
                 AND ($2 IS NULL OR l.entry_id >= $2)
                 AND ($3 IS NULL OR u.at >= $3)) u
       WHERE u.first IS NOT NULL AND u.second IS NOT NULL AND u.third IS NOT NULL AND u.need <> 0

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 
-use sha2::{Digest, Sha256};
+use crate::storage::entry_form::hash_after;
 
 /// An entry as its lane sees it.
 pub struct Item {
@@ -19,8 +19,8 @@ pub struct Item {
     pub lane_balance: i128,
     /// The hash that the entry states.
     pub hash: [u8; 32],
-    /// The canonical form that the entry would have as the first one of a chain.
-    pub canonical: Vec<u8>,
+    /// The form that the entry would have as the first one of a chain.
+    pub form: Vec<u8>,
 }
 
 /// The head of a lane, as stored in the lane.
@@ -44,10 +44,6 @@ struct Chain {
 /// Most bytes of entries that may wait.
 const MOST_WAITING: usize = 32 << 20;
 
-/// The beginning of a first entry's canonical form: an array whose first element is the empty
-/// string.
-const NO_HASH: &[u8] = b"[\"\"";
-
 /// The chains of a wallet.
 #[derive(Default)]
 pub struct Chains {
@@ -64,7 +60,7 @@ impl Chains {
         }
         let chain = self.lanes.entry(lane).or_default();
         if item.seq > chain.seq + 1 {
-            self.waiting += item.canonical.len();
+            self.waiting += item.form.len();
             match chain.waiting.entry(item.seq) {
                 Place::Vacant(place) => drop(place.insert(item)),
                 Place::Occupied(_) => self.is_broken = true,
@@ -80,12 +76,12 @@ impl Chains {
             }
             next = chain.waiting.remove(&(chain.seq + 1));
             if let Some(item) = &next {
-                self.waiting -= item.canonical.len();
+                self.waiting -= item.form.len();
             }
         }
     }
 
-    /// Notes an entry whose canonical form cannot be built.
+    /// Notes an entry whose form cannot be built.
     pub fn fail(&mut self) {
         self.is_broken = true;
     }
@@ -121,23 +117,7 @@ impl Chain {
         let Some(total) = self.total.checked_add(item.amount) else {
             return false;
         };
-        let Some(rest) = item.canonical.strip_prefix(NO_HASH) else {
-            return false;
-        };
-        let mut hasher = Sha256::new().chain_update(b"[\"");
-        if let Some(previous) = self.hash {
-            let mut digits = [0; 64];
-            for (pair, byte) in digits.chunks_exact_mut(2).zip(previous) {
-                let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
-                (pair[0], pair[1]) = (digit(byte >> 4), digit(byte & 15));
-            }
-            hasher.update(digits);
-        }
-        let hash: [u8; 32] = hasher
-            .chain_update(b"\"")
-            .chain_update(rest)
-            .finalize()
-            .into();
+        let hash = hash_after(self.hash, &item.form);
         let is_right = item.seq == self.seq + 1 && item.lane_balance == total && item.hash == hash;
         (self.seq, self.total, self.hash) = (item.seq, total, Some(hash));
         is_right
@@ -147,24 +127,25 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     use super::*;
 
     /// A chain of `length` entries of one unit.
     fn chain(length: i64) -> Vec<Item> {
-        let mut previous = String::new();
+        let mut previous = [0; 32];
         (1..=length)
             .map(|seq| {
-                let canonical = format!("[\"\", \"entry {seq}\"]").into_bytes();
-                let hashed = format!("[\"{previous}\", \"entry {seq}\"]");
+                let rest = format!("entry {seq}");
+                let hashed = [&previous[..], rest.as_bytes()].concat();
                 let hash: [u8; 32] = Sha256::digest(hashed).into();
-                previous = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                previous = hash;
                 Item {
                     seq,
                     amount: 1,
                     lane_balance: seq.into(),
                     hash,
-                    canonical,
+                    form: [&[0; 32], rest.as_bytes()].concat(),
                 }
             })
             .collect()
@@ -206,7 +187,7 @@ mod tests {
                 1 => items[at].amount += 1,
                 2 => items[at].lane_balance += 1,
                 3 => items[at].hash[31] ^= 1,
-                4 => items[at].canonical.push(b' '),
+                4 => items[at].form.push(b' '),
                 5 => items[at].seq += 1,
                 _ => {
                     let again = chain(length).swap_remove(at);

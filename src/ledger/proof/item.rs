@@ -1,12 +1,14 @@
-//! An entry as it is read from the ledger, in its canonical form.
+//! An entry as it is read from the ledger, in the form that its hash covers.
 
 use crate::attribution::{Attribution, UseContext};
 use crate::ledger::proof::chain::Item;
 use crate::pg::document::Document;
 use crate::storage::cursor::Columns;
-use crate::storage::rows::{Call, Entry, Kind, Link, canonical};
+use crate::storage::entry_form::form;
+use crate::storage::entry_proof::Proof;
+use crate::storage::rows::{Call, Entry, Kind, Link};
 
-/// The entry for its chain. `None` if its canonical form cannot be built.
+/// The entry for its chain. `None` if its form cannot be built.
 pub fn item(
     wallet: &str,
     columns: &Columns<'_>,
@@ -65,12 +67,14 @@ pub fn item(
         lane_balance,
         balance,
         hash: hash.try_into().ok()?,
+        person_proof: Proof::stored(columns.bytes(30))?,
+        payload_proof: Proof::stored(columns.bytes(31))?,
     };
     Some(Item {
         seq: link.seq,
         amount: entry.amount.units(),
         lane_balance: lane_balance.units(),
         hash: link.hash,
-        canonical: canonical(&entry, &link, None),
+        form: form(&entry, &link)?,
     })
 }

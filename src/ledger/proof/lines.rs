@@ -36,6 +36,13 @@ pub struct Charge<'a> {
     pub at: Timestamp,
 }
 
+impl Charge<'_> {
+    /// Whether the entry books a settlement.
+    fn is_settled(&self) -> bool {
+        [Call::Settle as u8, Call::LendSettled as u8].contains(&self.call)
+    }
+}
+
 impl Lines {
     /// No lines yet, for a wallet in `currency`.
     pub fn of(currency: Currency) -> Lines {
@@ -76,7 +83,13 @@ impl Lines {
             }
         }
         // A settlement or a late price may be capped. Its lines keep the full usage.
-        let is_capped = charge.call == Call::Settle as u8 || charge.call == Call::Price as u8;
+        let capped = [
+            Call::Settle,
+            Call::Price,
+            Call::LendSettled,
+            Call::LendPrice,
+        ];
+        let is_capped = capped.iter().any(|call| charge.call == *call as u8);
         let is_right = match charge.reason {
             Some(reason) if reason.starts_with(REPORTED) => return self.reported(charge, reason),
             _ if is_capped => charge.cost <= sum,
@@ -165,7 +178,7 @@ impl Lines {
         let is_right = rate == reported.rate
             && reported
                 .worth()
-                .is_ok_and(|worth| match charge.call == Call::Settle as u8 {
+                .is_ok_and(|worth| match charge.is_settled() {
                     true => charge.cost <= worth.units(),
                     false => charge.cost == worth.units(),
                 });

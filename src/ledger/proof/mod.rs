@@ -6,9 +6,12 @@
 //! slower, but nearly every wallet is right.
 
 mod chain;
+mod found;
 mod item;
 mod lines;
 mod pass;
+mod tree;
 mod windows;
 
-pub use pass::{Proof, prove};
+pub use found::Proof;
+pub use pass::prove;

@@ -7,8 +7,10 @@ use crate::attribution::{Attribution, UseContext};
 use crate::currency::Currency;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::proof::chain::{Chains, Head};
+use crate::ledger::proof::found::Proof;
 use crate::ledger::proof::item::item;
 use crate::ledger::proof::lines::{self, Lines};
+use crate::ledger::proof::tree;
 use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
 use crate::money::Amount;
@@ -24,7 +26,8 @@ macro_rules! entries_query {
         concat!(
             "SELECT entry_id, created_at, event_at, lane, seq, kind, call, amount, lane_balance, balance, hash,
                     idempotency_key, fingerprint, related_id, key_id, user_id, team, provider, model, service,
-                    region, service_tier, lines, usage, tags, contra, reference, reason, actor, metadata
+                    region, service_tier, lines, usage, tags, contra, reference, reason, actor, metadata, person_proof,
+                    payload_proof
                FROM wallet.",
             $table,
             " WHERE wallet_id = $1 ORDER BY entry_id"
@@ -89,36 +92,6 @@ const SAY_EVERY: Duration = Duration::from_secs(3);
 /// Refunded charges that are kept in memory. If there are more, a query compares them.
 const MOST_REFUNDED: usize = 100_000;
 
-/// The result of the pass.
-pub struct Proof {
-    /// The number of entries that the pass has read, of all lanes.
-    pub entries: i64,
-    /// The number of lanes that have entries or may have some.
-    pub lanes: i64,
-    /// The sum of the entries, with twelve decimals; `0` if there are none.
-    pub booked: String,
-    /// The error in a chain. `None` if all are right.
-    pub chain: Option<String>,
-    /// The error in a limit's window. `None` if all are right.
-    pub limits: Option<String>,
-    /// The number of windows that were recounted.
-    pub windows: i64,
-    /// The error in a refund. `None` if all are right.
-    pub refunds: Option<String>,
-    /// The error in a price line. `None` if all are right.
-    pub lines: Option<String>,
-    /// The number of price lines that were recomputed.
-    pub lines_count: i64,
-    /// The number of entries in the archive.
-    pub archived: i64,
-    /// The error in the rows of `carried_forward`. `None` if all are right.
-    pub archive: Option<String>,
-    /// The part of a digest that no longer matches. `None` if all of it matches.
-    pub digest: Option<String>,
-    /// The number of lanes in the digest.
-    pub kept: i64,
-}
-
 /// A row of `carried_forward`, compared with the entry that it names.
 struct Carried {
     amount: Amount,
@@ -150,6 +123,7 @@ struct Pass<'a> {
     /// By lane, the first entry in the wrong table: in the archive, and in the ledger.
     beyond: [BTreeMap<i16, i64>; 2],
     kept: BTreeMap<i32, Kept>,
+    pooled: i64,
     progress: Progress,
 }
 
@@ -193,6 +167,7 @@ pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
         carried_to,
         beyond: Default::default(),
         kept: kept(wallet, digest)?,
+        pooled: 0,
         progress: Progress {
             all: heads.values().map(|head| head.seq).sum(),
             said: Instant::now(),
@@ -344,7 +319,15 @@ impl Pass<'_> {
     ) -> Result<()> {
         let related = columns.uuid(13);
         let is_reached = columns.time(1).is_some_and(|at| self.windows.reach(at));
-        if kind == Kind::Refund as u8 {
+        self.pooled += i64::from(Call::of(call).is_some_and(Call::is_pooled));
+        let is_lent = Call::of(call).is_some_and(Call::is_lent);
+        let is_returned = call == Call::Return as u8 && amount > 0;
+        if is_returned && let Some(charge) = related {
+            // Lent money that a child's refund returned. The child has the refund.
+            if is_reached {
+                self.windows.refund(charge, amount)?;
+            }
+        } else if kind == Kind::Refund as u8 {
             let Some(charge) = related else {
                 // The entry is no refund of a charge. The query finds the error.
                 self.refunds = None;
@@ -359,7 +342,7 @@ impl Pass<'_> {
             if is_reached {
                 self.windows.refund(charge, amount)?;
             }
-        } else if kind == Kind::Charge as u8 && is_reached {
+        } else if (kind == Kind::Charge as u8 || is_lent) && is_reached {
             let spending = Spending {
                 attribution: Attribution {
                     key_id: columns.uuid(14),
@@ -375,7 +358,7 @@ impl Pass<'_> {
                 ..Spending::default()
             };
             match related {
-                Some(hold) if call == Call::Settle as u8 => {
+                Some(hold) if [Call::Settle as u8, Call::LendSettled as u8].contains(&call) => {
                     self.windows.settlement(&spending, hold, -amount)?;
                 }
                 _ => {
@@ -424,6 +407,10 @@ impl Pass<'_> {
             Some(booked) => booked.to_fixed(),
             None => "NaN".to_owned(),
         };
+        let tree = match self.pooled {
+            0 => None,
+            _ => tree::problem(self.wallet)?,
+        };
         let (windows, limits) = self.windows.judge()?;
         Ok(Proof {
             entries: self.entries,
@@ -439,6 +426,8 @@ impl Pass<'_> {
             archive,
             digest,
             kept: self.kept.len() as i64,
+            pooled: self.pooled,
+            tree,
         })
     }
 

@@ -39,8 +39,9 @@ statement!(
     "SELECT c.entry_id, c.created_at, r.created_at, c.key_id, c.user_id, c.team, c.model, c.service, c.tags
        FROM wallet.ledger_all c
        LEFT JOIN wallet.reservations r
-         ON r.wallet_id = c.wallet_id AND r.hold_id = c.related_id AND c.call = 's'
-      WHERE c.wallet_id = $1 AND c.entry_id = ANY ($2) AND c.kind = 'c'"
+         ON r.wallet_id = c.wallet_id AND r.hold_id = c.related_id AND c.call IN ('s', 'm')
+      WHERE c.wallet_id = $1 AND c.entry_id = ANY ($2)
+        AND (c.kind = 'c' OR c.call IN ('l', 'm', 'n'))"
 );
 
 /// Entries that are looked up at once.

@@ -8,7 +8,7 @@ use crate::allowance::all_lanes::LaneSplit;
 use crate::allowance::lane_split::new_epoch;
 use crate::allowance::lanes::LaneView;
 use crate::currency::Currency;
-use crate::error::{Code, Error, Result, quoted};
+use crate::error::{Code, Error, Result, literal, quoted};
 use crate::ledger::wallets::plan_book;
 use crate::money::Amount;
 use crate::pg::clock;
@@ -85,6 +85,8 @@ pub struct Basis {
     pub archived: bool,
     /// Whether holds keep credit that has ended. The released part of it then ends at once.
     pub keeps: bool,
+    /// The parent that pays for the wallet's use. `None` if the wallet has its own money.
+    pub pool: Option<String>,
     /// Whether the wallet has any rule on who may spend.
     pub(super) guarded: bool,
     /// Whether only members may spend.
@@ -111,6 +113,7 @@ impl Basis {
             scoped,
             archived,
             keeps,
+            pool,
             plan,
         } = rows.wallet;
         let plan_due = match &plan {
@@ -139,6 +142,7 @@ impl Basis {
             scoped,
             archived,
             keeps,
+            pool,
             guarded,
             members_only,
         })
@@ -208,6 +212,26 @@ impl Basis {
         } else {
             Ok(())
         }
+    }
+
+    /// WL016 if the wallet's parent pays for it, so that it can have no money of its own.
+    pub fn require_own_money(&self, wallet: &str) -> Result<()> {
+        let Some(parent) = &self.pool else {
+            return Ok(());
+        };
+        Err(Error::new(
+            Code::NotInThisTree,
+            format!("wallet {} has no money of its own", quoted(wallet)),
+        )
+        .detail(format!(
+            "Its parent {} pays for it (share => 'pool').",
+            quoted(parent)
+        ))
+        .hint(format!(
+            "Name wallet {} in the call, or take the parent away first with set_parent({}, NULL).",
+            quoted(parent),
+            literal(wallet)
+        )))
     }
 
     /// WL004 unless the wallet may be spent from.

@@ -65,6 +65,7 @@ impl WalletConfig {
         match (&self.guard, &request.asked) {
             // The use was admitted when it was booked without a price.
             (_, Asked::Late(..)) => Ok(given),
+            (None, _) if request.passed.is_some() => Ok(given),
             (Some(guard), _) => {
                 // The rows that this call reads are cached, so the cache first makes room for them.
                 keep_within_bounds();
@@ -73,7 +74,10 @@ impl WalletConfig {
                     lane: *active(self.lanes).start(),
                     epoch: self.epoch,
                 };
-                guard.admit(&tables, &request.caller(), clock::now())
+                match request.passed {
+                    None => guard.admit(&tables, &request.caller(), clock::now()),
+                    Some(_) => guard.admit_passed(&tables, &request.caller()),
+                }
             }
             (None, _) if request.secret.is_some() => Err(unknown_key()),
             (None, _) => Ok(given),

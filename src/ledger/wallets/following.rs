@@ -38,7 +38,7 @@ pub fn foreseeing<T>(wallet: &str, work: impl Fn() -> Result<T>) -> Result<T> {
     let mut foreseen = None;
     let attempted = attempt(
         AssertUnwindSafe(|| {
-            foreseen = Some(as_owner(|_| follow(wallet)).and_then(|()| work()));
+            foreseen = Some(as_owner(|_| follow_upwards(wallet)).and_then(|()| work()));
             Ok(())
         }),
         |()| false,
@@ -106,6 +106,15 @@ pub fn follow(wallet: &str) -> Result<()> {
     match config::read(wallet)?.plan_is_due() {
         true => run(wallet, Step::TakeOver),
         false => Ok(()),
+    }
+}
+
+/// Like [`follow`], for the wallet and those above it that pay for its use.
+fn follow_upwards(wallet: &str) -> Result<()> {
+    follow(wallet)?;
+    match &config::read(wallet)?.pool {
+        Some(parent) => follow_upwards(parent),
+        None => Ok(()),
     }
 }
 

@@ -394,6 +394,9 @@ pub fn update(
 pub fn put(wallet: &str, changes: &Changes<'_>) -> Result<()> {
     let (before, _) = config::lock_to_change(wallet)?;
     before.require_open(wallet)?;
+    if changes.credit_limit.is_some_and(|credit| !credit.is_zero()) {
+        before.require_own_money(wallet)?;
+    }
     let low_balance = changes.low_balance.as_deref();
     let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
     UPDATE.run(&[

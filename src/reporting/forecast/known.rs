@@ -148,6 +148,21 @@ statement!(
       GROUP BY 1, 2, 3, 4, 5"
 );
 
+statement!(
+    /// The wallets whose use each of the wallets pays: itself, and the pooled wallets below it.
+    PAID,
+    [TEXTARRAYOID],
+    "WITH RECURSIVE paid (payer, wallet_id) AS (
+         SELECT w.wallet_id, w.wallet_id FROM wallet.wallets w WHERE w.wallet_id = ANY ($1)
+          UNION ALL
+         SELECT p.payer, w.wallet_id
+           FROM paid p
+          CROSS JOIN LATERAL (SELECT w.wallet_id FROM wallet.wallets w
+                               WHERE w.parent = p.wallet_id AND w.share = 'pool' OFFSET 0) w
+     )
+     SELECT p.payer, p.wallet_id FROM paid p"
+);
+
 /// The object of a use: provider, model, service.
 type What = (Option<String>, Option<String>, Option<String>);
 
@@ -417,23 +432,38 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
     Ok(known)
 }
 
-/// Adds the use of the wallets.
+/// Adds the use that the wallets pay for.
 fn add_uses(known: &mut BTreeMap<String, Known>, wallets: &[String], now: Timestamp) -> Result<()> {
-    let rows = USE.run(&[Value::OptTexts(Some(wallets)), Value::Time(now)])?;
+    let rows = PAID.run(&[Value::OptTexts(Some(wallets))])?;
+    let mut payers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in 0..rows.len() {
-        let Some(known) = known.get_mut(&rows.need::<String>(row, 0)?) else {
-            continue;
-        };
-        let age = usize::try_from(rows.need::<i32>(row, 1)?).unwrap_or(0);
-        if rows.need(row, 6)? {
-            known.days = known.days.max(age.min(MOST_DAYS));
+        let user: String = rows.need(row, 1)?;
+        payers.entry(user).or_default().push(rows.need(row, 0)?);
+    }
+    let users: Vec<String> = payers.keys().cloned().collect();
+    let rows = USE.run(&[Value::OptTexts(Some(&users)), Value::Time(now)])?;
+    for row in 0..rows.len() {
+        let payers = payers.get(&rows.need::<String>(row, 0)?);
+        for payer in payers.into_iter().flatten() {
+            if let Some(known) = known.get_mut(payer) {
+                add_use(known, &rows, row)?;
+            }
         }
-        let cost = rows.amount(row, 5)?;
-        if (1..=MOST_DAYS).contains(&age) && !cost.is_zero() {
-            let what = (rows.get(row, 2), rows.get(row, 3), rows.get(row, 4));
-            let days = known.uses.entry(what).or_insert_with(|| vec![0; MOST_DAYS]);
-            days[age - 1] += cost.units();
-        }
+    }
+    Ok(())
+}
+
+/// Adds a row of use.
+fn add_use(known: &mut Known, rows: &Rows, row: usize) -> Result<()> {
+    let age = usize::try_from(rows.need::<i32>(row, 1)?).unwrap_or(0);
+    if rows.need(row, 6)? {
+        known.days = known.days.max(age.min(MOST_DAYS));
+    }
+    let cost = rows.amount(row, 5)?;
+    if (1..=MOST_DAYS).contains(&age) && !cost.is_zero() {
+        let what = (rows.get(row, 2), rows.get(row, 3), rows.get(row, 4));
+        let days = known.uses.entry(what).or_insert_with(|| vec![0; MOST_DAYS]);
+        days[age - 1] += cost.units();
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! [`known`] reads the money and the past use, [`series`] predicts the spending, and [`projection`]
 //! spends it as charges would, from the money and from future grants.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::pg::clock::Timestamp;
 use crate::reporting::forecast::calendar::Calendar;
 use crate::reporting::forecast::funds::{Spending, Stream};
@@ -46,6 +46,18 @@ pub struct Forecast {
     pub topup: Option<Decimal>,
     /// The basis of the forecast, in words.
     pub basis: String,
+}
+
+/// The forecast of a wallet whose parent pays: the parent has one.
+pub fn of_pooled(parent: &str) -> Forecast {
+    Forecast {
+        daily_burn: None,
+        days_left: None,
+        runs_out_at: None,
+        range: (None, None),
+        topup: None,
+        basis: format!("its parent {} pays", quoted(parent)),
+    }
 }
 
 /// The question to a forecast.

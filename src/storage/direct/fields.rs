@@ -15,7 +15,7 @@ use crate::storage::direct::table::Table;
 use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
 
 /// The number of columns of the widest hot table.
-const MAX_COLUMNS: usize = 36;
+const MAX_COLUMNS: usize = 37;
 
 /// Holds new values that are not in the row as it was read. The arena has its own memory, because
 /// an allocation by PostgreSQL takes longer than making the value.

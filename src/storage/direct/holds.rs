@@ -59,6 +59,7 @@ mod column {
     pub const CHARGE_ON_EXPIRY: i16 = 34;
     pub const EXPIRY_ENTRY_ID: i16 = 35;
     pub const APPROVAL: i16 = 36;
+    pub const SPENDER: i16 = 37;
 }
 
 /// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
@@ -81,6 +82,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     fields.set_text(ACTOR, new.actor);
     fields.set_text(PROVIDER, new.context.provider);
     fields.set_text(PRICED_AS, new.priced_as);
+    fields.set_text(SPENDER, new.spender);
     let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
     set(LANE, Value::Int2(new.lane));
     set(AFFORDABLE_TOKENS, Value::OptInt8(new.affordable_tokens));
@@ -249,6 +251,7 @@ fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
         approval: fields
             .opt_char(APPROVAL)
             .and_then(|letter| Approval::of(&[letter])),
+        spender: fields.text(SPENDER),
         source: Source::Table(standing),
     })
 }

@@ -47,6 +47,8 @@ mod column {
     pub const REASON: i16 = 29;
     pub const ACTOR: i16 = 30;
     pub const METADATA: i16 = 31;
+    pub const PERSON_PROOF: i16 = 32;
+    pub const PAYLOAD_PROOF: i16 = 33;
 }
 
 /// Writes the entry. Returns false if its idempotency key is taken. Waits for a transaction that is
@@ -228,5 +230,7 @@ fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     fields.set_text(REASON, entry.reason);
     fields.set_text(ACTOR, entry.actor);
     fields.set(METADATA, json(entry.metadata.as_ref()));
+    fields.set_bytes(PERSON_PROOF, link.person_proof.bytes());
+    fields.set_bytes(PAYLOAD_PROOF, link.payload_proof.bytes());
     fields
 }

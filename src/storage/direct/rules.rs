@@ -9,7 +9,7 @@ use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
 use crate::storage::rows::{
-    BALANCE, Home, Lane, LimitRow, PlanRow, RuleRows, WalletRow, Wanted, weights_of,
+    BALANCE, Home, Lane, LimitRow, POOL, PlanRow, RuleRows, WalletRow, Wanted, weights_of,
 };
 
 /// Columns of `wallet.wallets`, by position.
@@ -31,10 +31,13 @@ mod wallets {
     pub const ARCHIVED: i16 = 23;
     pub const KEEPS: i16 = 24;
     pub const DEFAULTS_FROM: i16 = 25;
-    pub const KNOWN_LIMITS: i16 = 26;
-    pub const PLAN: i16 = 27;
-    pub const PLAN_VERSION: i16 = 28;
-    pub const NEXT_PLAN_AT: i16 = 29;
+    pub const PARENT: i16 = 26;
+    pub const SHARE: i16 = 27;
+    pub const PLAN: i16 = 28;
+    pub const PLAN_VERSION: i16 = 29;
+    pub const NEXT_PLAN_AT: i16 = 30;
+    // The last column, see `of_elements`.
+    pub const KNOWN_LIMITS: i16 = 32;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -210,6 +213,10 @@ fn wallet_row(fields: &Fields) -> Result<WalletRow> {
         scoped: fields.bool(SCOPED),
         archived: fields.bool(ARCHIVED),
         keeps: fields.bool(KEEPS),
+        pool: match fields.text(SHARE).as_deref() {
+            Some(POOL) => fields.text(PARENT),
+            _ => None,
+        },
         plan: PlanRow::of(
             fields.text(PLAN),
             fields.opt_int8(PLAN_VERSION),

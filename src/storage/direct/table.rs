@@ -74,13 +74,13 @@ impl Which {
     pub(super) fn columns(self) -> i32 {
         match self {
             Which::Allowances => 21,
-            Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 30,
+            Which::Ledger | Which::Archive => 33,
+            Which::Wallets => 32,
             Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,
-            Which::Reservations => 36,
+            Which::Reservations => 37,
             Which::Thresholds => 4,
             Which::UnreadPaths => 10,
         }

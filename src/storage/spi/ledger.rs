@@ -37,15 +37,17 @@ statement!(
         TEXTOID,
         JSONBOID,
         UUIDOID,
-        UUIDOID
+        UUIDOID,
+        BYTEAOID,
+        BYTEAOID
     ],
     "INSERT INTO wallet.ledger
         (wallet_id, entry_id, created_at, event_at, lane, seq, kind, call,
          amount, lane_balance, balance, hash, idempotency_key, fingerprint, user_id, team, provider,
          model, service, region, service_tier, lines, usage, tags, contra, reference,
-         reason, actor, metadata, related_id, key_id)
+         reason, actor, metadata, related_id, key_id, person_proof, payload_proof)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
 
@@ -117,6 +119,8 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Value::OptJsonb(entry.metadata.as_ref().map(|document| document.value)),
         Value::OptUuid(entry.related_id),
         Value::OptUuid(entry.attribution.key_id),
+        Value::OptBytes(link.person_proof.bytes()),
+        Value::OptBytes(link.payload_proof.bytes()),
     ])?;
     Ok(!rows.is_empty())
 }

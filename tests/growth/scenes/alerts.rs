@@ -23,6 +23,24 @@ const EVENT: &[(&str, &str)] = &[(
 const CLAIM: &str = "SELECT * FROM wallet.claim_events(1)";
 const RULE: &str = r#"SELECT wallet.set_topup_rule('w', '{"threshold":1000,"amount":10,"cooldown":"0 seconds","max_declines":1000000}')"#;
 
+/// A webhook of all wallets and one of `w`, and as many deliveries to the latter.
+macro_rules! deliveries {
+    ($wallet:literal, $done:literal) => {
+        concat!(
+            "INSERT INTO wallet.outbox (wallet_id, event_id, event, created_at, available_at)
+             SELECT ", $wallet, ", growth.id(now() - '1 day'::interval, i), 'wallet_balance_low', now(), now() FROM generate_series(1, {n}) i;
+             INSERT INTO wallet.deliveries (wallet_id, delivery_id, event_id, set_for, destination, created_at, available_at, delivered_at)
+             SELECT ", $wallet, ", gen_random_uuid(), growth.id(now() - '1 day'::interval, i), '*', 'default', now(), now(), ", $done, "
+               FROM generate_series(1, {n}) i"
+        )
+    };
+}
+const HOOK: &str = "SELECT wallet.set_destination('*', 'webhook', 'https://example.com/')";
+const DELIVERY: &[(&str, &str)] = &[(
+    "delivery",
+    "SELECT delivery_id::text FROM wallet.deliveries WHERE wallet_id = 'w' ORDER BY event_id LIMIT 1",
+)];
+
 /// The scenes.
 pub const SCENES: &[Scene] = &[
     Scene {
@@ -68,6 +86,53 @@ pub const SCENES: &[Scene] = &[
             call("events", "", LINEAR, "SELECT * FROM wallet.events WHERE wallet = 'w'"),
             call("health", "", CONSTANT, "SELECT * FROM wallet.health"),
         ],
+    },
+    Scene {
+        name: "deliveries of a wallet",
+        setup: &[HOOK, deliveries!("'w'", "NULL")],
+        size: 2500,
+        short: 500,
+        ids: DELIVERY,
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call("claim_deliveries", "", CONSTANT, "SELECT * FROM wallet.claim_deliveries()"),
+            call("finish_delivery", "", CONSTANT, "SELECT wallet.finish_delivery('w', '{delivery}')"),
+            call("retry_delivery", "", CONSTANT, "SELECT wallet.retry_delivery('w', '{delivery}')"),
+            call("resend_delivery", "", CONSTANT, "SELECT wallet.resend_delivery('w', '{delivery}')"),
+            call("set_destination", "", CONSTANT, "SELECT wallet.set_destination('w', 'email', 'a@example.com')"),
+            call("rotate_destination", "", CONSTANT, "SELECT wallet.rotate_destination('*')"),
+            call("destination_list", "", CONSTANT, "SELECT * FROM wallet.destination_list"),
+            call("delivery_list", "waiting", LINEAR, "SELECT * FROM wallet.delivery_list WHERE wallet = 'w'"),
+            // Every delivery that waits is given up.
+            call("drop_destination", "", LINEAR, "SELECT wallet.drop_destination('*')"),
+        ],
+    },
+    Scene {
+        name: "deliveries of many wallets",
+        setup: &[HOOK, deliveries!("'w' || i", "NULL")],
+        size: 2500,
+        short: 500,
+        ids: &[],
+        everyday: None,
+        linear: &[],
+        pending: &[],
+        calls: &[
+            // One look-up per queue.
+            call("claim_deliveries", "", LINEAR, "SELECT * FROM wallet.claim_deliveries(1)"),
+        ],
+    },
+    Scene {
+        name: "finished deliveries",
+        setup: &[HOOK, deliveries!("'w'", "now()")],
+        size: 2500,
+        short: 500,
+        ids: &[],
+        everyday: None,
+        linear: &[],
+        pending: &[],
+        calls: &[call("claim_deliveries", "", CONSTANT, "SELECT * FROM wallet.claim_deliveries()")],
     },
     Scene {
         name: "topups",

@@ -38,7 +38,7 @@ SELECT * FROM wallet.archive('arc', :'day');
 SELECT * FROM wallet.archive('arc', :'day');
 SELECT lane, seq, amount, actor FROM wallet.carried_forward WHERE wallet_id = 'arc' ORDER BY seq;
 SELECT action, actor, after - 'before' AS after FROM wallet.audit WHERE wallet = 'arc' AND action = 'archive' ORDER BY at;
-SELECT "check", ok, regexp_replace(detail, 'at .*$', 'at <time>') AS detail FROM wallet.verify('arc', :'kept');
+SELECT "check", ok, detail FROM wallet.verify('arc', :'kept');
 
 -- Calls whose keys were moved are replayed and book nothing. Other requests with these keys are
 -- refused.

@@ -61,7 +61,7 @@ SELECT amount, bonus, bonus_entry_id FROM wallet.fund('bon_up', 0.000000000001);
 SELECT amount, bonus FROM wallet.fund('bon_up', 0.000000000003);
 SELECT amount, bonus FROM wallet.fund('bon_up', 0.000000000005);
 -- The bounds of a payment apply to the amount paid, in the wallet's currency, and so do the tiers.
-SELECT funding_max FROM wallet.wallets WHERE wallet_id = 'bon_up' AND wallet.update_wallet('bon_up', funding_max => 100) IS NOT NULL;
+SELECT funding_max FROM wallet.wallets WHERE wallet_id = 'bon_up' AND (wallet.update_wallet('bon_up', funding_max => 100)).wallet IS NOT NULL;
 SELECT amount, bonus FROM wallet.fund('bon_up', 100);
 SELECT regress.outcome($$ SELECT wallet.fund('bon_up', 100.01) $$) AS too_much;
 SELECT wallet.set_bonus('bon_up', '[{"from": 50, "percent": 50}]') IS NOT NULL AS set;

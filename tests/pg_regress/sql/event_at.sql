@@ -70,14 +70,16 @@ BEGIN
      WHERE wallet_id = of_wallet AND allowance_id = '00000000-0000-0000-0000-000000000000' AND lane = 0;
     l.event_at := at; l.created_at := clock_timestamp(); l.lane := 0; l.seq := head.seq + 1; l.balance := NULL;
     l.idempotency_key := NULL; l.fingerprint := NULL; l.lane_balance := head.booked + l.amount;
-    l.hash := sha256(convert_to(jsonb_build_array(
-        encode(head.hash, 'hex'), l.wallet_id, l.lane::text, l.seq::text, l.entry_id::text, l.kind::text, l.call::text,
-        l.amount::text, l.lane_balance::text, l.balance::text, (extract(epoch FROM l.created_at) * 1000000)::bigint::text,
-        -- As large as a bigint, and minus infinity as it is hashed.
-        least(greatest(extract(epoch FROM l.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
-        l.idempotency_key, l.fingerprint::text, l.related_id::text, l.key_id::text, l.user_id, l.team, l.provider, l.model, l.service,
-        l.region, l.service_tier, encode(l.lines, 'hex'), l.usage::text, l.tags::text, l.contra, l.reference, l.reason, l.actor,
-        l.metadata::text)::text, 'UTF8'));
+    l.hash := sha256(
+        head.hash || wallet.person_digest(l.person_proof, l.user_id, l.actor, l.fingerprint)
+        || wallet.payload_digest(l.payload_proof, l.usage, l.tags, l.metadata, l.reference, l.reason)
+        || convert_to(jsonb_build_array(
+            l.wallet_id, l.lane::text, l.seq::text, l.entry_id::text, l.kind::text, l.call::text,
+            l.amount::text, l.lane_balance::text, l.balance::text, (extract(epoch FROM l.created_at) * 1000000)::bigint::text,
+            -- As large as a bigint, and minus infinity as it is hashed.
+            least(greatest(extract(epoch FROM l.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
+            l.idempotency_key, l.related_id::text, l.key_id::text, l.team, l.provider, l.model, l.service,
+            l.region, l.service_tier, encode(l.lines, 'hex'), l.contra)::text, 'UTF8'));
     SET LOCAL session_replication_role = replica;
     INSERT INTO wallet.ledger SELECT l.*;
     UPDATE wallet.allowances SET seq = l.seq, hash = l.hash, booked = l.lane_balance, spent = spent - l.amount, version = version + 1

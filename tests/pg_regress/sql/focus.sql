@@ -56,7 +56,7 @@ SELECT amount FROM wallet.refund('foc', :'entry_id', amount => 1);
 SELECT "ChargeCategory", "ChargeClass", "EffectiveCost" FROM wallet.focus WHERE "BillingAccountId" = 'foc' AND "ChargeClass" IS NOT NULL;
 -- Every entry is present, and its rows add up to it. The costs add up to what usage_by and the
 -- fundings report.
-SELECT count(*) AS wrong FROM (SELECT f."x_EntryId", sum(f."x_Amount") AS amount FROM wallet.focus f GROUP BY 1) f FULL JOIN wallet.ledger_all l ON l.entry_id = f."x_EntryId" WHERE f.amount IS DISTINCT FROM l.amount;
+SELECT count(*) AS wrong FROM (SELECT f."BillingAccountId", f."x_EntryId", sum(f."x_Amount") AS amount FROM wallet.focus f GROUP BY 1, 2) f FULL JOIN wallet.ledger_all l ON l.entry_id = f."x_EntryId" AND l.wallet_id = f."BillingAccountId" WHERE f.amount IS DISTINCT FROM l.amount;
 SELECT (SELECT trim_scale(sum(f."EffectiveCost")) FROM wallet.focus f WHERE f."BillingAccountId" LIKE 'foc%') = (SELECT trim_scale(sum(u.cost - u.refunded)) FROM wallet.usage_entries u WHERE u.wallet LIKE 'foc%') AS effective,
        (SELECT trim_scale(sum(f."BilledCost")) FROM wallet.focus f WHERE f."BillingAccountId" = 'foc') = 100 + 4 AS billed;
 -- A file: times in ISO 8601 and UTC in every session time zone, and a header even without rows.

@@ -64,7 +64,7 @@ INSERT INTO feed VALUES ('later', '[{"id": "acme", "models": [{"id": "gen-d",
 SELECT action, model, meter, new_price, note FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'later'), 'later', '2026-01-01 00:00+00') ORDER BY 1, 3, 4, 5;
 SELECT action, count(*) FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'later'), 'later', '2026-01-01 00:00+00') GROUP BY 1 ORDER BY 1;
 SELECT wallet FROM wallet.create_wallet('later_w');
-SELECT wallet.use_price_list('later_w', 'later') IS NOT NULL AS used;
+SELECT (wallet.use_price_list('later_w', 'later')).wallet IS NOT NULL AS used;
 SELECT u.at, u.tier, p.cost
   FROM (VALUES ('2026-03-12 12:00+00'::timestamptz, NULL), ('2026-03-13 12:00+00', NULL), ('2026-03-13 12:00+00', 'batch')) AS u (at, tier),
        LATERAL wallet.price_usage('{"model":"gen-d","input_tokens":1000000}', 'later_w', service_tier => u.tier, at => u.at) p
@@ -80,7 +80,7 @@ INSERT INTO feed VALUES ('names', '[
 SELECT action, model, meter, new_price, note FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'names'), 'names', '2026-01-01 00:00+00');
 SELECT action, count(*) FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'names'), 'names', '2026-01-01 00:00+00') GROUP BY 1 ORDER BY 1;
 SELECT wallet FROM wallet.create_wallet('names_w');
-SELECT wallet.use_price_list('names_w', 'names') IS NOT NULL AS used;
+SELECT (wallet.use_price_list('names_w', 'names')).wallet IS NOT NULL AS used;
 SELECT u.model, u.provider, regress.outcome(format('SELECT cost FROM wallet.price_usage(%L, ''names_w'')', jsonb_strip_nulls(jsonb_build_object('model', u.model, 'provider', u.provider, 'input_tokens', 1000000)))) AS outcome,
        CASE WHEN u.model <> 'match-4o@1' THEN (SELECT cost FROM wallet.price_usage(jsonb_strip_nulls(jsonb_build_object('model', u.model, 'provider', u.provider, 'input_tokens', 1000000)), 'names_w')) END AS cost
   FROM (VALUES ('match-4o-latest', NULL), ('match-4o-2024-08-06', NULL), ('match-4o-2024-08-06', 'acme'), ('match-4o-mini-2024', 'acme'),

@@ -30,20 +30,27 @@ SELECT bool_and(seq = n) AS no_gaps, bool_and(lane_balance = total) AS totals
           FROM wallet.entries WHERE wallet = 'lg' WINDOW w AS (PARTITION BY lane ORDER BY seq)) e;
 SELECT * FROM regress.broken('lg');
 
--- The chain: each hash is SHA-256 over the previous hash of its lane and the row in canonical form.
+-- The chain: each hash is SHA-256 over the previous hash of its lane and the row in form 1.
 CREATE FUNCTION regress.chain(of_wallet text) RETURNS TABLE (entries bigint, good bigint, heads_match boolean) LANGUAGE sql AS $$
     WITH linked AS (
-        SELECT l.*, coalesce(encode(lag(hash) OVER (PARTITION BY lane ORDER BY seq), 'hex'), '') AS previous
+        SELECT l.*, coalesce(lag(hash) OVER (PARTITION BY lane ORDER BY seq), decode(repeat('00', 32), 'hex')) AS previous
           FROM wallet.ledger l WHERE wallet_id = of_wallet
     ), checked AS (
         SELECT lane, seq, hash,
-               hash = sha256(convert_to(jsonb_build_array(
-                   previous, wallet_id, lane::text, seq::text, entry_id::text, kind::text, call::text,
-                   amount::text, lane_balance::text, balance::text,
-                   (extract(epoch FROM created_at) * 1000000)::bigint::text, (extract(epoch FROM event_at) * 1000000)::bigint::text,
-                   idempotency_key, fingerprint::text, related_id::text, key_id::text,
-                   user_id, team, provider, model, service, region, service_tier, encode(lines, 'hex'),
-                   usage::text, tags::text, contra, reference, reason, actor, metadata::text)::text, 'UTF8')) AS good
+               hash = sha256(
+                   previous
+                   || CASE WHEN num_nonnulls(user_id, actor, fingerprint) = 0 THEN decode(repeat('00', 32), 'hex')
+                           ELSE sha256(person_proof || decode(lpad(coalesce(replace(fingerprint::text, '-', ''), ''), 32, '0'), 'hex')
+                                       || convert_to(jsonb_build_array(user_id, actor)::text, 'UTF8')) END
+                   || CASE WHEN num_nonnulls(usage, tags, metadata, reference, reason) = 0 THEN decode(repeat('00', 32), 'hex')
+                           ELSE sha256(payload_proof || convert_to(jsonb_build_array(usage::text, tags::text, metadata::text, reference, reason)::text, 'UTF8')) END
+                   || convert_to(jsonb_build_array(
+                       wallet_id, lane::text, seq::text, entry_id::text, kind::text, call::text,
+                       amount::text, lane_balance::text, balance::text,
+                       (extract(epoch FROM created_at) * 1000000)::bigint::text, (extract(epoch FROM event_at) * 1000000)::bigint::text,
+                       idempotency_key, related_id::text, key_id::text,
+                       team, provider, model, service, region, service_tier, encode(lines, 'hex'),
+                       contra)::text, 'UTF8')) AS good
           FROM linked
     )
     SELECT count(*), count(*) FILTER (WHERE good),

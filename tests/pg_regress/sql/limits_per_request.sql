@@ -57,11 +57,11 @@ SELECT wallet.set_limit('lr', 500, 'request', metric => 'tokens') IS NOT NULL AS
 CALL regress.fails(format($$ SELECT wallet.settle('lr', %L, '{"output_tokens": 2001}') $$, :'hold'));
 SELECT cost FROM wallet.settle('lr', :'hold', '{"output_tokens": 2000}');
 -- A late price belongs to a request that was booked before.
-SELECT wallet.update_wallet('lr', unknown_price => 'unpriced') IS NOT NULL AS changed;
+SELECT (wallet.update_wallet('lr', unknown_price => 'unpriced')).wallet IS NOT NULL AS changed;
 SELECT cost FROM wallet.charge('lr', '{"model": "lr-late", "pages": 100}');
 SELECT wallet.set_price('lr-late', 'pages', 1, effective_from => '2025-01-01Z') IS NOT NULL AS set;
 SELECT priced FROM (SELECT count(*) AS priced FROM wallet.price_unpriced('lr')) p;
-SELECT wallet.update_wallet('lr', unknown_price => 'reject') IS NOT NULL AS changed;
+SELECT (wallet.update_wallet('lr', unknown_price => 'reject')).wallet IS NOT NULL AS changed;
 -- A maximum of zero refuses everything that costs, and does not shrink a hold to nothing.
 SELECT wallet.set_limit('lr', 0, 'request') = :'limit' AS same_limit;
 CALL regress.fails($$ SELECT wallet.charge('lr', amount => 0.01) $$);

@@ -37,7 +37,7 @@ SELECT cost FROM wallet.charge('lw', '{"model": "lw-model", "images": 2, "output
 SELECT * FROM regress.weighed('lw');
 
 -- A limit that is made later counts what its running window has used: the same figures.
-SELECT wallet.create_wallet('lw-late') IS NOT NULL AS made, wallet.fund('lw-late', 1000000) IS NOT NULL AS funded;
+SELECT (wallet.create_wallet('lw-late')).wallet IS NOT NULL AS made, wallet.fund('lw-late', 1000000) IS NOT NULL AS funded;
 SELECT wallet.set_limit('lw-late', 100000, 'lifetime', scope => 'user', metric => metric) IS NOT NULL AS before
   FROM unnest(ARRAY['credits', 'weighted_tokens', 'lw-calls']) metric;
 SELECT cost FROM wallet.charge('lw-late', '{"model": "lw-model", "input_tokens": 3, "output_tokens": 5}', user_id => 'ann');
@@ -117,7 +117,7 @@ SELECT cost FROM wallet.charge('lw', '{"model": "lw-model", "input_tokens": 50}'
 SELECT * FROM regress.weighed('lw') WHERE metric = 'lw-steps';
 
 -- On a single request, and on open holds: a part of a settlement frees its usage, not the request.
-SELECT wallet.create_wallet('lw-open') IS NOT NULL AS made, (wallet.fund('lw-open', 100)).balance;
+SELECT (wallet.create_wallet('lw-open')).wallet IS NOT NULL AS made, (wallet.fund('lw-open', 100)).balance;
 SELECT wallet.set_metric('lw-both', '{"input_tokens": 2, "requests": 100}');
 SELECT wallet.set_limit('lw-open', 130, 'request', metric => 'lw-both') IS NOT NULL AS each_request,
        wallet.set_limit('lw-open', 250, 'open', metric => 'lw-both') IS NOT NULL AS open_holds;

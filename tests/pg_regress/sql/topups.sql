@@ -100,9 +100,9 @@ SELECT balance FROM wallet.charge('tu_caps', amount => 20);
 SELECT status FROM wallet.complete_topup('tu_caps', regress.open_topup('tu_caps'));
 SELECT balance FROM wallet.charge('tu_caps', amount => 100);
 SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_amount":150,"period":"lifetime"}') IS NOT NULL AS set;
-SELECT wallet.update_wallet('tu_caps', funding_max => 50) IS NOT NULL AS set;
+SELECT (wallet.update_wallet('tu_caps', funding_max => 50)).wallet IS NOT NULL AS set;
 SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
-SELECT wallet.update_wallet('tu_caps', funding_max => 500) IS NOT NULL AS set;
+SELECT (wallet.update_wallet('tu_caps', funding_max => 500)).wallet IS NOT NULL AS set;
 SELECT * FROM regress.told('tu_caps');
 
 -- A wallet below the threshold requests a top-up when the rule is set, whether or not it was ever

@@ -15,6 +15,7 @@ use crate::limits::window::{self, Status};
 use crate::money::Amount;
 use crate::outbox::{self, Name};
 use crate::storage::cursor::Portions;
+use crate::storage::hold_rows::OF_PARENT;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{AllowanceId, BALANCE};
 
@@ -203,7 +204,8 @@ fn release_money(wallet: &str, whole: &mut AllLanes<'_>, holds: &[ExpiredHold]) 
     let mut scoped: BTreeMap<[u8; 16], i128> = BTreeMap::new();
     for hold in holds {
         *lanes.entry(hold.lane).or_insert(0) += hold.general();
-        for part in &hold.scoped {
+        // The parent releases its own part.
+        for part in hold.scoped.iter().filter(|part| part.id != OF_PARENT) {
             *scoped.entry(part.id).or_insert(0) += part.amount.units();
         }
     }

@@ -1,0 +1,13 @@
+//! Operations: the log, health, metrics, and a server that ends in order.
+
+mod endpoints;
+mod listener;
+mod logging;
+mod metrics;
+mod requests;
+
+pub use endpoints::{Status, endpoints};
+pub use listener::{Limits, serve};
+pub use logging::start_log;
+pub use metrics::Metrics;
+pub use requests::{Refused, observe};

@@ -1,0 +1,18 @@
+//! Tests of the program walletd against the private server: `scripts/run walletd`.
+
+// Tests fail by panicking, their helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bodies;
+mod broken;
+mod check;
+mod endpoints;
+mod headers;
+mod load;
+mod openapi;
+mod operations;
+mod races;
+mod refusals;
+mod secrets;
+mod support;
+mod tenants;

@@ -1,0 +1,71 @@
+//! The SQL functions that erase a person's identifier.
+
+use crate::access::call::Call;
+use crate::access::rights::{ALL_WALLETS, Level};
+use crate::args;
+use crate::erasure::erase::{self, object};
+use crate::erasure::person::{Person, in_document, in_text};
+use crate::error::Error;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::composite;
+use crate::storage::wallet_row::require_wallet;
+use pgrx::datum::IntoDatum;
+use pgrx::default;
+use pgrx::prelude::*;
+
+composite!(
+    /// The result of `erase_user`.
+    ErasureRow,
+    "wallet.erasure_result"
+);
+
+/// Replaces the identifier of a user by a random pseudonym, in one wallet or in all of them.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn erase_user(
+    user_id: Option<&str>,
+    wallet: default!(Option<&str>, "'*'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> ErasureRow {
+    let work = || {
+        let user = args::required("user_id", user_id)?;
+        let wallet = args::required("wallet", wallet)?;
+        erase::check_key(user, idempotency_key)?;
+        let one = (wallet != ALL_WALLETS).then_some(wallet);
+        // The identifier is no argument of the fingerprint, which would confirm a guess.
+        let call = Call::new("erase_user", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?;
+        let person = Person::new(user, one);
+        call.enter(Level::Admin, |once| {
+            one.map_or(Ok(()), require_wallet)?;
+            erase::erase(&person, &call.act(), once)
+        })
+    };
+    let erased = work().or_raise();
+    let rows: i64 = erased.places.iter().map(|(_, count)| count).sum();
+    ErasureRow(vec![
+        erased.pseudonym.into_datum(),
+        rows.into_datum(),
+        object(&erased.places).into_datum(),
+        object(&erased.kept).into_datum(),
+        erased.replayed.into_datum(),
+    ])
+}
+
+/// A text or a document in which a pseudonym takes the place of an identifier.
+#[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn without_person(value: &str, person: &str, pseudonym: &str, is_document: bool) -> String {
+    if !is_document {
+        return in_text(value, person, pseudonym);
+    }
+    let broken = || Error::internal("a document cannot be read");
+    in_document(value, person, pseudonym)
+        .ok_or_else(broken)
+        .or_raise()
+}
