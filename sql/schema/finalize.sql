@@ -2,7 +2,7 @@
 -- against them.
 COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
 COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
-COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.assign_plan IS 'Assigns a plan to a wallet, now or from a later time on. NULL ends the plan. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.rules_of IS 'The rules that apply to a wallet with its next call, as JSON text. plan_of() reads them. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL016, WL001.';

@@ -163,6 +163,9 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
     if call.contains("extend_hold") {
         others.push(format!("{}, ttl => '3 days')", &call[..call.len() - 1]));
     }
+    if call.contains("assign_plan") {
+        others.push(format!("{}, at => '2099-01-01Z')", &call[..call.len() - 1]));
+    }
     if documented.arguments.contains("reason") {
         others.push(format!("{}, reason => 'other')", &call[..call.len() - 1]));
     }

@@ -457,6 +457,7 @@ macro_rules! examples {
 examples! {
     wallets => "docs/reference/wallets.md"
     trees => "docs/reference/trees.md"
+    plans => "docs/reference/plans.md"
     fundings => "docs/reference/fundings.md"
     grants => "docs/reference/grants.md"
     charges => "docs/reference/charges.md"
