@@ -77,7 +77,7 @@ SELECT count(*) FROM wallet.topup_rule_list WHERE wallet = 'pl-a';
 
 -- maintain() does it for wallets that nobody calls.
 SELECT plan_version FROM wallet.wallets WHERE wallet_id = 'pl-b';
-SELECT count(*) FROM wallet.maintain();
+SELECT count(*) > 0 AS maintained FROM wallet.maintain();
 SELECT plan_version, lanes FROM wallet.wallets WHERE wallet_id = 'pl-b';
 
 -- Rules of the wallet's own override, also those of versions that come later. They have the rows
