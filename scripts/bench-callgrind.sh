@@ -69,6 +69,7 @@ counts=(
     'charge_granted|charge_wrapper|charge_as granted'
     'charge_claimed|charge_wrapper|charge_as claimed'
     'charge_child|charge_wrapper|charge child 10'
+    'charge_plan|charge_wrapper|charge planned 10'
 )
 
 directory=$SANDBOX/callgrind
@@ -92,9 +93,11 @@ sed '/^--/d' "$WALLET_ROOT/tests/bench/instructions.sql" | single env ||
 if grep -E '^(ERROR|FATAL|PANIC)|ERROR: ' "$log" >&2; then die "the wallets could not be made; see $log"; fi
 
 # A charge in another currency than its prices costs at most so much more, in per cent; and a charge
-# of a claimed wallet than one by a role that reaches all wallets.
+# of a claimed wallet than one by a role that reaches all wallets; and one of a wallet whose limit
+# comes from a plan than one with the same limit.
 conversion=6
 claim=3
+plan=1
 worst=0
 result=''
 plain=0
@@ -129,6 +132,10 @@ for count in "${counts[@]}"; do
     if [ "$name" = charge_claimed ] && [ "$granted" -gt 0 ]; then
         change+=$(awk -v a="$each" -v b="$granted" 'BEGIN { printf ", %+.1f %% of charge_granted", (a / b - 1) * 100 }')
         if [ $((each * 100)) -gt $((granted * (100 + claim))) ]; then verdict=FAILED; fi
+    fi
+    if [ "$name" = charge_plan ] && [ "$plain" -gt 0 ]; then
+        change+=$(awk -v a="$each" -v b="$plain" 'BEGIN { printf ", %+.1f %% of charge", (a / b - 1) * 100 }')
+        if [ $((each * 200)) -gt $((plain * (201 + 2 * plan))) ]; then verdict=FAILED; fi
     fi
     if [ "$mode" = check ]; then
         if [ "$verdict" = FAILED ]; then worst=1; fi

@@ -184,6 +184,7 @@ extension_sql_file!(
         "changes",
         "usage",
         api::currencies::balances_in,
+        api::currencies::balances_at,
         api::currencies::exchange_rates,
         api::currencies::exchanged,
     ]
@@ -209,9 +210,19 @@ extension_sql_file!(
     requires = ["tree"]
 );
 extension_sql_file!(
+    "../sql/schema/journal_summary.sql",
+    name = "journal_summary",
+    requires = ["chargeback"]
+);
+extension_sql_file!(
+    "../sql/schema/balances_at.sql",
+    name = "balances_at",
+    requires = ["journal_summary"]
+);
+extension_sql_file!(
     "../sql/schema/statement.sql",
     name = "statement",
-    requires = ["chargeback"]
+    requires = ["balances_at"]
 );
 extension_sql_file!(
     "../sql/schema/forecast.sql",
@@ -239,10 +250,16 @@ extension_sql_file!(
     requires = ["report"]
 );
 extension_sql_file!(
+    "../sql/schema/retention.sql",
+    name = "retention",
+    requires = ["focus"]
+);
+extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
     requires = [
-        "focus",
+        "retention",
+        api::retention::drop_old,
         api::reports::prune_windows,
         api::reports::sweep_expired,
         api::rollups::roll_up,

@@ -1,7 +1,8 @@
 //! Health, metrics, and the end.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{with, with_settings};
 
@@ -118,14 +119,65 @@ fn a_request_that_does_not_end_is_cut_off() {
 
 #[test]
 fn connections_that_do_nothing_do_not_keep_others_out() {
-    with_settings(&[("WALLETD_HTTP__CONNECTIONS", "3")], |world| {
+    let settings = [
+        ("WALLETD_HTTP__CONNECTIONS", "3"),
+        ("WALLETD_HTTP__TIMEOUT", "2s"),
+        ("WALLETD_DATABASE__STATEMENT_TIMEOUT", "500ms"),
+        ("WALLETD_DATABASE__WAIT_TIMEOUT", "500ms"),
+    ];
+    with_settings(&settings, |world| {
+        // Three take all places: one says nothing, one stops in a header, one after a request.
+        let connect = |text: &str| {
+            let mut stream = TcpStream::connect(world.walletd.http).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            stream
+        };
+        let idle = [
+            connect(""),
+            connect("GET /openapi.json HTTP/1.1\r\nx"),
+            connect("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"),
+        ];
+        let begun = Instant::now();
         world.acme.get("/v1/wallet").expect(200);
-        let idle: Vec<TcpStream> = (0..2)
-            .map(|_| TcpStream::connect(world.walletd.http).unwrap())
-            .collect();
-        world.acme.get("/v1/wallet").expect(200);
-        drop(idle);
-        let client = crate::support::Client::new(world.walletd.http, world.acme.key.as_deref());
-        client.get("/v1/wallet").expect(200);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        for mut stream in idle {
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            // The end, or a reset: the connection is closed.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    });
+}
+
+/// The names in a text that look like metrics of ours.
+fn metrics_in(text: &str) -> std::collections::BTreeSet<&str> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let words = text.split(|character| !is_part(character));
+    words
+        .filter(|word| word.starts_with("wallet_") || word.starts_with("walletd_"))
+        .collect()
+}
+
+#[test]
+fn rules_and_board_use_metrics_that_exist() {
+    with_settings(&[("WALLETD_OPS__WALLETS", "true")], |world| {
+        world
+            .acme
+            .post("/v1/charges", r#"{"amount": "1000"}"#)
+            .expect(402);
+        let text = world.ops().get("/metrics").expect(200).text;
+        let known = metrics_in(&text);
+        let board = include_str!("../../monitoring/board.json");
+        serde_json::from_str::<serde_json::Value>(board).unwrap();
+        let rules = include_str!("../../monitoring/rules.yml");
+        for (file, text, least) in [("board.json", board, 15), ("rules.yml", rules, 8)] {
+            let used = metrics_in(text);
+            assert!(used.len() >= least, "{file}: {used:?}");
+            for name in used {
+                assert!(known.contains(name), "{file}: there is no {name}");
+            }
+        }
     });
 }

@@ -15,7 +15,7 @@ CREATE TABLE wallet.audit_log (
 );
 CREATE INDEX audit_log_at ON wallet.audit_log (wallet_id, at);
 CREATE INDEX audit_log_of_all ON wallet.audit_log (subject) WHERE wallet_id = '*';
-COMMENT ON TABLE wallet.audit_log IS 'The audit trail behind the view audit: one row per changed row. Never updated, never deleted.';
+COMMENT ON TABLE wallet.audit_log IS 'The audit trail behind the view audit: one row per changed row. Never updated except by an erasure, and deleted only by retention.';
 COMMENT ON COLUMN wallet.audit_log.wallet_id IS 'The wallet, or * for changes that affect all wallets, such as a price.';
 COMMENT ON COLUMN wallet.audit_log.db_role IS 'The role with which the session logged in.';
 COMMENT ON COLUMN wallet.audit_log.before IS 'The row before the change; NULL if the change created it.';
@@ -34,7 +34,7 @@ CREATE TRIGGER refuse_other_change
         IS DISTINCT FROM ROW(NEW.wallet_id, NEW.audit_id, NEW.at, NEW.action, NEW.db_role))
     EXECUTE FUNCTION wallet.refuse_change('always');
 COMMENT ON TRIGGER refuse_other_change ON wallet.audit_log IS 'WL010: an erasure changes only fields that may name a person.';
-COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
+COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the audit trail is updated only by an erasure, and deleted only by retention.';
 COMMENT ON TRIGGER refuse_truncate ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
 
 CREATE VIEW wallet.audit WITH (security_invoker = true) AS

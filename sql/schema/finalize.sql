@@ -2,7 +2,7 @@
 -- against them.
 COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
 COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
-COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.assign_plan IS 'Assigns a plan to a wallet, now or from a later time on. NULL ends the plan. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.rules_of IS 'The rules that apply to a wallet with its next call, as JSON text. plan_of() reads them. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL016, WL001.';
@@ -13,6 +13,8 @@ COMMENT ON FUNCTION wallet.set_lanes IS 'Divides the balance into lanes, so that
 COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for its use, or one that only includes it in its reports. NULL takes the parent away. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.erase_user IS 'Replaces the identifier of a user by a random pseudonym in a wallet, or in all of them with *: in entries, holds, members, keys, limits, events, the audit trail and everywhere else. verify() and digests stay valid. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.set_retention IS 'Sets how long rows of a kind are kept. NULL keeps them permanently. maintain() drops the others. Errors: 22023, 42501, WL006.';
+COMMENT ON FUNCTION wallet.drop_old IS 'Drops rows whose retention has ended, at most a given number of each kind, and returns their number by kind. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.without_person IS 'Returns a text, or the text of a document, in which a pseudonym takes the place of an identifier. erase_user() calls it.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL015.';
 COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004, WL016.';

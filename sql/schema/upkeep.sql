@@ -1,5 +1,5 @@
 -- Optional upkeep: books expired holds and grants, rolls up closed days, and deletes rows that no
--- call needs any more.
+-- call needs any more or whose retention has ended.
 
 CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
@@ -18,6 +18,9 @@ BEGIN
     RETURN NEXT;
     task := 'limit windows that ended a month ago';
     done := wallet.prune_windows();
+    RETURN NEXT;
+    task := 'rows that were kept long enough';
+    done := (SELECT coalesce(sum(d.dropped), 0) FROM wallet.drop_old() d);
     RETURN NEXT;
 END
 $$;
@@ -55,6 +58,10 @@ BEGIN
         COMMIT;
     END LOOP;
     PERFORM wallet.prune_windows();
+    COMMIT;
+    WHILE EXISTS (SELECT FROM wallet.drop_old(portion) d WHERE d.dropped OPERATOR(pg_catalog.>) 0) LOOP
+        COMMIT;
+    END LOOP;
     COMMIT;
 END
 $$;

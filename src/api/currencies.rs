@@ -1,15 +1,16 @@
 //! SQL functions on figures in other currencies.
 
 use crate::access::rights::{Level, enter, enter_any, reach};
+use crate::api::reports::reported;
 use crate::args;
 use crate::error::{Error, Result};
 use crate::money::{Amount, NotAnAmount, Rate};
-use crate::pg::numeric::{Number, not_an_amount};
+use crate::pg::numeric::{Number, not_an_amount, overflow};
 use crate::pg::raise::OrRaise;
 use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::{self, Conversion};
 use crate::pricing::lines::Exchange;
-use crate::reporting::currencies::{balances, currency_of};
+use crate::reporting::currencies::{self, currency_of};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 use rust_decimal::Decimal;
@@ -119,7 +120,8 @@ fn balances_in(
         let at = args::time("at", at)?.unwrap_or_else(clock::now);
         let rows = enter_any(|session| {
             invalidation::catch_up();
-            balances(reach(session, Level::Reader)?.as_deref(), into, at)
+            let reach = reach(session, Level::Reader)?;
+            currencies::balances_in(reach.as_deref(), into, at)
         })?;
         Ok::<_, Error>((into, rows))
     };
@@ -127,13 +129,45 @@ fn balances_in(
     TableIterator::new(rows.into_iter().map(move |row| {
         let (rate, inverse) = shown(row.exchange.as_ref());
         (
-            row.wallet,
-            row.own_currency.to_string(),
-            row.own_balance,
+            row.own.wallet,
+            row.own.currency.to_string(),
+            row.own.amount,
             row.balance,
             into.to_string(),
             rate,
             inverse,
         )
     }))
+}
+
+/// The balances of wallets at a time, with their paid and promotional parts.
+#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["usage"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn balances_at(
+    at: default!(Option<TimestampWithTimeZone>, "now()"),
+    wallets: default!(Option<Vec<Option<String>>>, "'{*}'"),
+) -> TableIterator<
+    'static,
+    (
+        name!(wallet, String),
+        name!(balance, Amount),
+        name!(paid, Amount),
+        name!(promotional, Amount),
+        name!(currency, String),
+    ),
+> {
+    let work = || {
+        let at = args::time("at", at)?.unwrap_or_else(clock::now);
+        let reached = reported(wallets)?;
+        enter_any(|_| currencies::balances(reached.as_deref(), at, true))?
+            .into_iter()
+            .map(|row| {
+                let paid = row.amount.minus(row.promotional).map_err(overflow)?;
+                let currency = row.currency.to_string();
+                Ok((row.wallet, row.amount, paid, row.promotional, currency))
+            })
+            .collect::<Result<Vec<_>>>()
+    };
+    TableIterator::new(work().or_raise())
 }

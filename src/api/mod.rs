@@ -34,6 +34,7 @@ pub mod prices;
 pub mod proof;
 pub mod reports;
 pub mod repricing;
+pub mod retention;
 pub mod rollups;
 pub mod run_out;
 pub mod topups;

@@ -4,7 +4,7 @@ use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, Need, enter, enter_any, reach};
 use crate::args;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -37,28 +37,30 @@ fn readable_wallet(wallet: Option<&str>) -> String {
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn reported_wallets(wallets: Option<Vec<Option<String>>>) -> Option<Vec<String>> {
-    let work = || {
-        let wallets = wallets.ok_or_else(|| args::missing("wallets").hint(NAME_WALLETS))?;
-        if wallets.is_empty() {
-            return Err(Error::argument("wallets is empty")
-                .detail("A report needs at least one wallet.")
-                .hint(NAME_WALLETS)
-                .about("wallets"));
+    reported(wallets).or_raise()
+}
+
+/// The wallets of a report, as `reported_wallets` returns them.
+pub fn reported(wallets: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    let wallets = wallets.ok_or_else(|| args::missing("wallets").hint(NAME_WALLETS))?;
+    if wallets.is_empty() {
+        return Err(Error::argument("wallets is empty")
+            .detail("A report needs at least one wallet.")
+            .hint(NAME_WALLETS)
+            .about("wallets"));
+    }
+    let mut named = Vec::with_capacity(wallets.len());
+    for wallet in &wallets {
+        let wallet = args::required("wallet", wallet.as_deref())?;
+        if wallet != ALL_WALLETS {
+            enter(Level::Reader, wallet, |_| require_wallet(wallet))?;
+            named.push(wallet.to_owned());
         }
-        let mut named = Vec::with_capacity(wallets.len());
-        for wallet in &wallets {
-            let wallet = args::required("wallet", wallet.as_deref())?;
-            if wallet != ALL_WALLETS {
-                enter(Level::Reader, wallet, |_| require_wallet(wallet))?;
-                named.push(wallet.to_owned());
-            }
-        }
-        match named.len() == wallets.len() {
-            true => Ok(Some(named)),
-            false => enter_any(|session| reach(session, Level::Reader)),
-        }
-    };
-    work().or_raise()
+    }
+    match named.len() == wallets.len() {
+        true => Ok(Some(named)),
+        false => enter_any(|session| reach(session, Level::Reader)),
+    }
 }
 
 /// Sets how unallocated usage is distributed across the teams of a wallet, or the values of a tag.

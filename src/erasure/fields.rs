@@ -132,6 +132,9 @@ tables! {
     );
     // The fingerprint of a call that names users is a hash of their names.
     REQUESTS "requests": erase_in!("requests", json "result"; "fingerprint = NULL");
+    DESTINATIONS "destinations": erase_in!("destinations", text "address", text "actor", json "metadata");
+    DELIVERIES "deliveries": erase_in!("deliveries", text "last_error");
+    PLANS "plan_versions": erase_in_all!("plan_versions");
     PRICES "prices": erase_in_all!("prices");
     MARKUPS "markups": erase_in_all!("markups");
     RATES "fx_rates": erase_in_all!("fx_rates");

@@ -32,9 +32,9 @@ statement!(
        FROM wallet.recurring_grants r
       CROSS JOIN LATERAL (
             -- The text of an interval depends on a setting.
-            SELECT array_agg(concat_ws(' ', nullif(extract(year FROM s.span) * 12 + extract(month FROM s.span), 0) || ' months',
+            SELECT array_agg(nullif(concat_ws(' ', nullif(extract(year FROM s.span) * 12 + extract(month FROM s.span), 0) || ' months',
                                        nullif(extract(day FROM s.span), 0) || ' days',
-                                       nullif(trim_scale(extract(epoch FROM s.span - date_trunc('day', s.span))), 0) || ' seconds')
+                                       nullif(trim_scale(extract(epoch FROM s.span - date_trunc('day', s.span))), 0) || ' seconds'), '')
                              ORDER BY s.n)
                    FROM (VALUES (1, r.period), (2, r.expires_after)) s(n, span)) p(spans)
       WHERE wallet_id = $1
@@ -177,7 +177,7 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
             });
         }
     }
-    // A rule that neither the wallet nor the plan has.
+    // Rules that come neither from the wallet nor from the plan.
     let said: HashSet<(&str, String)> = listed
         .iter()
         .map(|one| (one.kind, one.name.clone()))

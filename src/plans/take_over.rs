@@ -38,7 +38,7 @@ statement!(
       WHERE wallet_id = $1"
 );
 
-/// The rules of a wallet without a plan.
+/// The rule of a wallet without a plan.
 const UNKNOWN_PRICE: &str = "reject";
 
 /// Registers the function that sets the rules of a plan, when the library is loaded.

@@ -61,7 +61,7 @@ pub fn require_future(argument: &str, at: Timestamp) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(format!("{argument} is in the past"))
-        .detail("Earlier charges were made under the rules of their time.")
+        .detail("Charges up to now keep the rules of their time.")
         .hint("Leave it out for the present time."))
 }
 

@@ -23,7 +23,7 @@ statement!(
 // wallets that have some.
 statement!(
     BALANCES,
-    [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
+    [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID, BOOLOID],
     "SELECT w.wallet_id, w.currency,
             CASE WHEN $3
                  THEN (SELECT coalesce(sum(a.booked), 0) FROM wallet.allowances a
@@ -40,46 +40,80 @@ statement!(
                              THEN (SELECT coalesce(sum(d.amount), 0) FROM wallet.due_entries(w.wallet_id, statement_timestamp()) d
                                     WHERE d.at <= $2)
                              ELSE 0 END
-                 ELSE wallet.booked_before(w.wallet_id, $2 + interval '1 microsecond') END
+                 ELSE wallet.booked_before(w.wallet_id, $2 + interval '1 microsecond') END,
+            CASE WHEN $4 AND (EXISTS (SELECT FROM wallet.grant_lots g WHERE g.wallet_id = w.wallet_id AND g.promotional)
+                              OR w.grants_due <= statement_timestamp())
+                 THEN wallet.promotional_at(w.wallet_id, CASE WHEN $3 THEN 'infinity' ELSE $2 END)
+                 ELSE 0 END
        FROM wallet.wallets w
       WHERE $1 IS NULL OR w.wallet_id = ANY ($1)
       ORDER BY w.wallet_id"
 );
 
-/// A wallet's balance in its own currency and in another.
+/// A wallet's balance at a time.
 pub struct Balance {
     /// Id of the wallet.
     pub wallet: String,
     /// The wallet's currency.
-    pub own_currency: Currency,
+    pub currency: Currency,
+    /// The balance.
+    pub amount: Amount,
+    /// The part of the balance that is promotional credit; zero if it was not asked for.
+    pub promotional: Amount,
+}
+
+/// A wallet's balance in its own currency and in another.
+pub struct Converted {
     /// The balance in the wallet's own currency.
-    pub own_balance: Amount,
+    pub own: Balance,
     /// The balance in the other currency.
     pub balance: Amount,
     /// The exchange; `None` if the currencies are equal.
     pub exchange: Option<Exchange>,
 }
 
-/// The balances of wallets at a time, converted. `reach` lists the wallets; `None` means all.
-pub fn balances(reach: Option<&[String]>, into: Currency, at: Timestamp) -> Result<Vec<Balance>> {
+/// The balances of wallets at a time. `reach` lists the wallets; `None` means all.
+pub fn balances(
+    reach: Option<&[String]>,
+    at: Timestamp,
+    with_promotional: bool,
+) -> Result<Vec<Balance>> {
     // Entries of this transaction are later than its start, and `now()` is its start.
     let is_now = at >= clock::transaction_start();
-    let rows = BALANCES.run(&[Value::OptTexts(reach), Value::Time(at), Value::Bool(is_now)])?;
-    let conversion = Conversion::into(into, at);
+    let rows = BALANCES.run(&[
+        Value::OptTexts(reach),
+        Value::Time(at),
+        Value::Bool(is_now),
+        Value::Bool(with_promotional),
+    ])?;
     let balance = |row| {
-        let own: String = rows.need(row, 1)?;
-        let own_currency = Currency::of_row(&own)?;
-        let own_balance = rows.amount(row, 2)?;
-        let (balance, exchange) = conversion.amount(own_balance, own_currency)?;
         Ok(Balance {
             wallet: rows.need(row, 0)?,
-            own_currency,
-            own_balance,
+            currency: Currency::of_row(&rows.need::<String>(row, 1)?)?,
+            amount: rows.amount(row, 2)?,
+            promotional: rows.amount(row, 3)?,
+        })
+    };
+    (0..rows.len()).map(balance).collect()
+}
+
+/// The balances of wallets at a time, converted to one currency.
+pub fn balances_in(
+    reach: Option<&[String]>,
+    into: Currency,
+    at: Timestamp,
+) -> Result<Vec<Converted>> {
+    let own = balances(reach, at, false)?;
+    let conversion = Conversion::into(into, at);
+    let convert = |own: Balance| {
+        let (balance, exchange) = conversion.amount(own.amount, own.currency)?;
+        Ok(Converted {
+            own,
             balance,
             exchange,
         })
     };
-    (0..rows.len()).map(balance).collect()
+    own.into_iter().map(convert).collect()
 }
 
 /// The currency of a wallet. Returns WL003 if there is no wallet of that name.

@@ -1,5 +1,6 @@
 //! `make bench-large`: reports, charges and balances on a ledger of 10,000,000 charges, and charges
-//! compared with those on an empty ledger. `WALLET_LARGE` sets another number of charges.
+//! compared with those on an empty ledger. `WALLET_LARGE` sets another number of charges, and
+//! `WALLET_LARGE_WALLETS` another number of wallets than 1000: with one wallet, it has all charges.
 //!
 //! The database remains, so that a second run only measures. `WALLET_LARGE_ANEW=1` creates it
 //! again.
@@ -28,7 +29,7 @@ fn connect(database: &str) -> Client {
     config.connect(NoTls).expect("a connection")
 }
 
-fn fill(database: &str, charges: u64) {
+fn fill(database: &str, charges: u64, wallets: u64) {
     let mut administrator = connect("postgres");
     for sql in [
         format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"),
@@ -43,7 +44,8 @@ fn fill(database: &str, charges: u64) {
     let begun = Instant::now();
     let status = Command::new("psql")
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database])
-        .args(["-v", &format!("charges={charges}"), "-f", script])
+        .args(["-v", &format!("charges={charges}")])
+        .args(["-v", &format!("wallets={wallets}"), "-f", script])
         .stdout(Stdio::null())
         .status()
         .expect("psql starts");
@@ -74,12 +76,22 @@ fn row(name: &str, value: &str, wanted: &str) {
     println!("| {name} | {value} | {wanted} |");
 }
 
+/// The time that a report may take with roll-ups.
+fn wanted_of(name: &str) -> &'static str {
+    match name {
+        name if name.contains("page") => "5 ms",
+        "usage_daily of a user" => "10 ms",
+        name if name.starts_with("usage of") => "500 ms",
+        _ => "300 ms",
+    }
+}
+
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// The time of each of many charges on random wallets.
-fn charges(client: &mut Client, number: usize, seed: &mut u64) -> Vec<Duration> {
+fn charges(client: &mut Client, number: usize, wallets: u64, seed: &mut u64) -> Vec<Duration> {
     let charge = client
         .prepare(
             "SELECT cost FROM wallet.charge($1, '{\"model\":\"model-7\",\"input_tokens\":1000,\"output_tokens\":450}',
@@ -94,8 +106,9 @@ fn charges(client: &mut Client, number: usize, seed: &mut u64) -> Vec<Duration> 
     };
     (0..number)
         .map(|_| {
-            let wallet = (next() as f64 / u64::MAX as f64 * 1001_f64.ln()).exp() as u32;
-            let wallet = format!("w{}", wallet.clamp(1, 1000));
+            let most = wallets as f64 + 1.0;
+            let wallet = (next() as f64 / u64::MAX as f64 * most.ln()).exp() as u64;
+            let wallet = format!("w{}", wallet.clamp(1, wallets));
             let (user, key) = (
                 format!("user-{}", next() % 200),
                 format!("k{:x}z{:x}", next() as u32, next() as u32),
@@ -113,15 +126,19 @@ fn main() {
     let wanted: u64 = std::env::var("WALLET_LARGE").map_or(10_000_000, |text| {
         text.parse().expect("WALLET_LARGE is a whole number")
     });
-    let large = format!("wallet_large_{wanted}");
+    let wallets: u64 = std::env::var("WALLET_LARGE_WALLETS").map_or(1000, |text| {
+        text.parse()
+            .expect("WALLET_LARGE_WALLETS is a whole number")
+    });
+    let large = format!("wallet_large_{wanted}_{wallets}");
     let is_there = connect("postgres")
         .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&large])
         .expect("pg_database")
         .is_some();
     if !is_there || std::env::var("WALLET_LARGE_ANEW").is_ok() {
-        fill(&large, wanted);
+        fill(&large, wanted, wallets);
     }
-    fill(EMPTY, 0);
+    fill(EMPTY, 0, wallets);
     let mut client = connect(&large);
     let entries = client
         .query_one("SELECT count(*), pg_size_pretty(pg_total_relation_size('wallet.ledger')) FROM wallet.ledger WHERE wallet_id = 'w1'", &[])
@@ -167,12 +184,68 @@ fn main() {
         ),
         ("forecast", "SELECT * FROM wallet.forecast('w1')".to_owned()),
         (
+            "usage of a month by user and model",
+            format!("SELECT * FROM wallet.usage('{{w1}}', '{{user,model}}', {first})"),
+        ),
+        (
+            "usage of a month by team, model and day",
+            format!("SELECT * FROM wallet.usage('{{w1}}', '{{team,model,day}}', {first})"),
+        ),
+        (
+            "usage of a month by user and day, as of a week ago",
+            format!("SELECT * FROM wallet.usage('{{w1}}', '{{user,day}}', {first}, as_of => now() - interval '7 days')"),
+        ),
+        (
+            "usage of a day by hour and tag",
+            "SELECT * FROM wallet.usage('{w1}', '{hour,tag:project}', from_day => current_date - 40, to_day => current_date - 39)".to_owned(),
+        ),
+        (
+            "usage of a month by hour",
+            format!("SELECT * FROM wallet.usage('{{w1}}', '{{hour}}', {first})"),
+        ),
+        (
+            "usage of everything by model and month",
+            "SELECT * FROM wallet.usage('{w1}', '{model,month}')".to_owned(),
+        ),
+        (
+            "usage_daily of a user of a month",
+            format!("SELECT * FROM wallet.usage_daily WHERE wallet = 'w1' AND user_id = 'user-150' AND day >= date_trunc('month', {month})::date AND day < date_trunc('month', now())::date"),
+        ),
+        (
+            "usage_daily of a user",
+            "SELECT * FROM wallet.usage_daily WHERE wallet = 'w1' AND user_id = 'user-150'".to_owned(),
+        ),
+        (
+            "the first page of transactions",
+            "SELECT * FROM wallet.transactions('w1')".to_owned(),
+        ),
+        (
+            "a page of transactions a year ago",
+            "SELECT * FROM wallet.transactions('w1', before => (SELECT (lpad(to_hex((extract(epoch FROM now() - interval '1 year') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid))".to_owned(),
+        ),
+        (
+            "a page of a user",
+            "SELECT * FROM wallet.transactions('w1', user_id => 'user-150')".to_owned(),
+        ),
+        (
+            "a page of a user a year ago",
+            "SELECT * FROM wallet.transactions('w1', user_id => 'user-150', before => (SELECT (lpad(to_hex((extract(epoch FROM now() - interval '1 year') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid))".to_owned(),
+        ),
+        (
+            "a page of an unknown user",
+            "SELECT * FROM wallet.transactions('w1', user_id => 'nobody')".to_owned(),
+        ),
+        (
+            "the first 1000 changes",
+            "SELECT * FROM wallet.changes(max => 1000, wallets => '{w1}')".to_owned(),
+        ),
+        (
             "balance_at a month ago",
             "SELECT wallet.balance_at('w1', now() - interval '1 month')".to_owned(),
         ),
     ];
     client
-        .batch_execute("DELETE FROM wallet.usage_rollups; DELETE FROM wallet.rollup_chunks; DELETE FROM wallet.rollup_states")
+        .batch_execute("DELETE FROM wallet.usage_rollups; DELETE FROM wallet.rollup_chunks; DELETE FROM wallet.rollup_states; DELETE FROM wallet.entry_lists")
         .expect("no roll-ups");
     let answers = |client: &mut Client| -> Vec<String> {
         let texts = reports[..6].iter().map(|(_, sql)| {
@@ -192,7 +265,7 @@ fn main() {
         .batch_execute("SELECT wallet.roll_up()")
         .expect("roll_up");
     let all = begun.elapsed();
-    for table in ["usage_rollups", "rollup_chunks"] {
+    for table in ["usage_rollups", "rollup_chunks", "entry_lists"] {
         let vacuum = format!("VACUUM (ANALYZE) wallet.{table}");
         client.batch_execute(&vacuum).expect("vacuum");
     }
@@ -202,9 +275,10 @@ fn main() {
     for ((name, sql), without) in reports.iter().zip(without) {
         let with = time(&mut client, sql, 7);
         println!(
-            "| {name} | {} | {} | 300 ms |",
+            "| {name} | {} | {} | {} |",
             milliseconds(with),
-            milliseconds(without)
+            milliseconds(without),
+            wanted_of(name)
         );
     }
     println!("\n| | | wanted |\n| --- | --- | --- |");
@@ -235,12 +309,12 @@ fn main() {
         client
             .batch_execute("SET synchronous_commit = off")
             .expect("SET");
-        charges(client, 3000, &mut seed);
+        charges(client, 3000, wallets, &mut seed);
     }
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let here = charges(&mut client, CHARGES, &mut seed);
-        let there = charges(&mut empty, CHARGES, &mut seed);
+        let here = charges(&mut client, CHARGES, wallets, &mut seed);
+        let there = charges(&mut empty, CHARGES, wallets, &mut seed);
         ratios.push(median(here.clone()).as_secs_f64() / median(there.clone()).as_secs_f64());
         on_large.extend(here);
         on_empty.extend(there);

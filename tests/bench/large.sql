@@ -9,7 +9,7 @@ SET synchronous_commit = off;
 SET session_replication_role = replica;
 SET work_mem = '256MB';
 CREATE SCHEMA large;
-CREATE TABLE large.settings AS SELECT :charges::bigint AS charges, 1000 AS wallets, now() - interval '18 months' AS first;
+CREATE TABLE large.settings AS SELECT :charges::bigint AS charges, :wallets AS wallets, now() - interval '18 months' AS first;
 
 SELECT count(wallet.set_price('model-' || m, meter, price * (1 + m % 7), per => 1000000, effective_from => '2020-01-01Z'))
   FROM generate_series(1, 40) m, (VALUES ('input_tokens', 2.5), ('cache_read_tokens', 1.25), ('output_tokens', 10)) AS p (meter, price);

@@ -293,6 +293,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("refunds", Level::Reader, Some("wallet_id")),
     ("requests", Level::None, Some("wallet_id")),
     ("reservations", Level::Reader, Some("wallet_id")),
+    ("retention", Level::Reader, None),
+    ("retention_rules", Level::Reader, None),
     ("role_grants", Level::Admin, Some("wallet_id")),
     ("rolled_lanes", Level::Reader, Some("wallet")),
     ("rolled_wallets", Level::Reader, Some("wallet")),

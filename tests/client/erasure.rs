@@ -37,6 +37,7 @@ const SCENE: &str = r#"
     SELECT wallet.set_usage_mapping('own', '{"providers": ["own"], "shapes": [{"at": "u", "all": ["n"]}], "meters": [{"path": "n", "meter": "pages"}]}', actor => 'PERSON');
     SELECT wallet.create_voucher('code-1', 5, max_redemptions => 3, actor => 'PERSON', metadata => '{"for": "PERSON_JSON"}');
     SELECT wallet.set_limit('*', 70, 'month', 'user', 'PERSON', actor => 'PERSON');
+    SELECT wallet.set_plan('basic', '{"limits": [{"max": 100000, "period": "month"}]}', actor => 'PERSON', metadata => '{"by": "PERSON_JSON"}');
     SELECT wallet.create_wallet('acme', metadata => '{"contact": "PERSON_JSON"}', actor => 'PERSON');
     SELECT wallet.create_wallet('other');
     SELECT wallet.fund('acme', 500, reference => 'pay_1', actor => 'PERSON', metadata => '{"payer": "PERSON_JSON"}', idempotency_key => 'f1');
@@ -73,6 +74,7 @@ const SCENE: &str = r#"
     SELECT wallet.set_topup_rule('acme', '{"threshold":900,"amount":10}', actor => 'PERSON');
     SELECT wallet.charge('acme', amount => 0.01);
     SELECT wallet.fail_topup('acme', (SELECT topup_id FROM wallet.topups WHERE wallet = 'acme' AND status = 'requested' LIMIT 1), 'card of PERSON', actor => 'PERSON');
+    SELECT wallet.set_destination('other', 'webhook', 'https://example.com/hook', actor => 'PERSON', metadata => '{"of": "PERSON_JSON"}');
     SELECT wallet.freeze_wallet('other', 'asked by PERSON', actor => 'PERSON');
     SELECT wallet.retry_event((SELECT id FROM wallet.claim_events() LIMIT 1), error => 'no mail to PERSON');
     SELECT wallet.roll_up(now() + interval '1 day');
@@ -90,6 +92,8 @@ const EXPECTED: &[&str] = &[
     "carried_forward.actor",
     "funding_requests.actor",
     "funding_requests.metadata",
+    "destinations.actor",
+    "destinations.metadata",
     "fx_rates.actor",
     "fx_rates.metadata",
     "ledger.actor",
@@ -107,6 +111,8 @@ const EXPECTED: &[&str] = &[
     "model_rules.subject",
     "outbox.last_error",
     "outbox.payload",
+    "plan_versions.actor",
+    "plan_versions.metadata",
     "prices.actor",
     "prices.metadata",
     "recurring_grants.actor",

@@ -4,6 +4,7 @@
 mod abuse;
 mod access_matrix;
 mod accounting;
+mod balances_at;
 mod batch;
 mod caches;
 mod card_data;
@@ -37,6 +38,7 @@ mod payments;
 mod prices;
 mod refusals;
 mod report_growth;
+mod retention;
 mod rollups;
 mod rule_growth;
 mod scoped;

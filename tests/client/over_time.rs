@@ -280,7 +280,59 @@ fn check_journal(client: &mut Client, wallet: &str, entries: &[Entry], from: i64
         }
     }
     assert_eq!(asserted, Some(total), "{text}");
+    check_summary(client, wallet, entries, &text, from, to);
     assert_eq!(total, sum(entries.iter().filter(|entry| entry.counts < to)));
+}
+
+/// The summary of a journal has the sums of its postings, by day and account of the wallet. For each
+/// contra account, it has the sum of its entries. Debits equal credits.
+fn check_summary(
+    client: &mut Client,
+    wallet: &str,
+    entries: &[Entry],
+    text: &str,
+    from: i64,
+    to: i64,
+) {
+    let mut by_day: BTreeMap<String, (i64, Decimal)> = BTreeMap::new();
+    let mut day = "";
+    for line in text.lines() {
+        match line.split_once(" * ") {
+            // The opening balance and the assertion are no entries.
+            Some((_, words)) if words == "opening balance" || words == "balance" => day = "",
+            Some((date, _)) => day = date,
+            None if line.starts_with("    Assets:") && !day.is_empty() => {
+                let sums = by_day.entry(day.to_owned()).or_default();
+                let amount = dec(line.split_whitespace().nth(1).unwrap());
+                *sums = (sums.0 + 1, sums.1 + amount);
+            }
+            None => {}
+        }
+    }
+    let span = format!("\"from\" => {}, \"to\" => {}", time(from), time(to));
+    let sql = format!(
+        "SELECT to_char(day, 'YYYY-MM-DD'), sum(entries)::bigint, sum(debit - credit), sum(debit), sum(credit)
+           FROM wallet.journal_summary(ARRAY[$1], {span}) WHERE account = 'wallet:' || $1 GROUP BY 1"
+    );
+    let rows = client.query(&sql, &[&wallet]).unwrap();
+    let said: BTreeMap<String, (i64, Decimal)> = rows
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), row.get(2))))
+        .collect();
+    assert_eq!(said, by_day, "{span}");
+    let sql = format!(
+        "SELECT sum(debit), sum(credit), coalesce(sum(debit - credit) FILTER (WHERE account LIKE 'usage:%'), 0),
+                bool_and(account <> contra AND debit >= 0 AND credit >= 0)
+           FROM wallet.journal_summary(ARRAY[$1], {span})"
+    );
+    let row = client.query_one(&sql, &[&wallet]).unwrap();
+    let (debit, credit): (Option<Decimal>, Option<Decimal>) = (row.get(0), row.get(1));
+    assert_eq!(debit, credit, "{span}");
+    let used = sum(entries
+        .iter()
+        .filter(|entry| (from..to).contains(&entry.counts) && matches!(&*entry.kind, "c" | "r")));
+    assert_eq!(row.get::<_, Decimal>(2), -used, "{span}");
+    assert_ne!(row.get::<_, Option<bool>>(3), Some(false), "{span}");
 }
 
 fn check_usage(client: &mut Client, wallet: &str, entries: &[Entry], from: i64, to: i64) {

@@ -163,6 +163,9 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
     if call.contains("extend_hold") {
         others.push(format!("{}, ttl => '3 days')", &call[..call.len() - 1]));
     }
+    if call.contains("assign_plan") {
+        others.push(format!("{}, at => '2099-01-01Z')", &call[..call.len() - 1]));
+    }
     if documented.arguments.contains("reason") {
         others.push(format!("{}, reason => 'other')", &call[..call.len() - 1]));
     }
@@ -322,11 +325,16 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Calls that can differ only in the wallet, which has keys of its own.
+/// Calls that can differ only in the wallet, which has keys of its own. `erase_user` stores nothing
+/// of the identifier: another one is refused only if there is something to erase. The
+/// values that replace those of `set_retention` are not valid; `tests/client/retention.rs` has
+/// another.
 const ALL_THE_SAME: &[&str] = &[
     "close_wallet",
     "create_wallet",
+    "erase_user",
     "price_unpriced",
+    "set_retention",
     "unfreeze_wallet",
 ];
 

@@ -15,6 +15,7 @@ use crate::page::{Page, check, recording, turn};
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
     "docs/reference/trees.md",
+    "docs/reference/plans.md",
     "docs/reference/fundings.md",
     "docs/reference/grants.md",
     "docs/reference/charges.md",
@@ -456,6 +457,7 @@ macro_rules! examples {
 examples! {
     wallets => "docs/reference/wallets.md"
     trees => "docs/reference/trees.md"
+    plans => "docs/reference/plans.md"
     fundings => "docs/reference/fundings.md"
     grants => "docs/reference/grants.md"
     charges => "docs/reference/charges.md"

@@ -65,7 +65,7 @@ fn nothing_of_an_erased_person_is_in_a_dump_or_a_backup() {
     for user in [PERSON, OTHER] {
         client
             .batch_execute(&format!(
-                "SELECT wallet.set_member('acme', '{user}');
+                "SELECT wallet.set_member('acme', '{user}', 'admin');
                  SELECT wallet.create_key('acme', '{user}', 'of {user}');
                  SELECT wallet.set_limit('acme', 40, 'month', 'user', '{user}', actor => '{user}');
                  SELECT wallet.charge('acme', amount => 0.1, user_id => '{user}', tags => '{{\"user\": \"{user}\"}}',

@@ -37,6 +37,7 @@ const TABLES: &[&str] = &[
     "markups",
     "usage_mappings",
     "metric_weights",
+    "retention_rules",
     "limits",
     "reservations",
     "refunds",
@@ -146,6 +147,11 @@ fn fill(database: &Database) {
                     wallet.set_bonus('more', '[{\"from\": 5, \"percent\": 12.5}]', expires_in => '1 month', metadata => '{}');
              SELECT wallet.fund('more', 50, reference => 'b1', idempotency_key => 'b1'), wallet.charge('more', amount => 2);
              SELECT wallet.reverse_funding('more', entry_id, amount => 20) FROM wallet.fundings WHERE wallet = 'more';
+             SELECT wallet.set_plan('pro', '{\"limits\": [{\"max\": 900000, \"period\": \"month\"}], \"lanes\": 2}', metadata => '{}'),
+                    wallet.set_plan('pro', '{}', now() + interval '1 day');
+             SELECT wallet.create_wallet('planned', plan => 'pro'), wallet.assign_plan('more', 'pro', now() + interval '1 day');
+             SELECT wallet.set_lanes('planned', 3);
+             SELECT wallet.set_plan('pro', '{\"limits\": [{\"max\": 900001, \"period\": \"month\"}]}');
              SELECT wallet.archive('acme', statement_timestamp(), 12), wallet.archive('hot', statement_timestamp())",
         )
         .unwrap();

@@ -35,7 +35,7 @@ pub async fn serve(config: Config) -> ExitCode {
 async fn run(config: Config) -> Result<bool, Failure> {
     let database = &config.database;
     let connections = Connections::new(&database.tenants, database.tenants_pool, database)?;
-    let tenants = Tenants::new(connections, database);
+    let tenants = Tenants::new(connections, database, config.http.timeout.get());
     let connections = Connections::new(&database.worker, database.worker_pool, database)?;
     let worker = Worker::new(connections);
     let metrics = Metrics::default();

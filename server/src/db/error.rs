@@ -69,16 +69,21 @@ impl From<&ServerError> for Refusal {
 }
 
 impl DbError {
-    /// The error of a transaction that PostgreSQL rolled back.
+    /// The error that PostgreSQL, or a pooler, reported for a transaction.
     pub fn rolled_back(error: &ServerError) -> DbError {
         let refusal = Refusal::from(error);
         match refusal.sqlstate.as_str() {
             "40001" | "40P01" => DbError::Unavailable(Trouble::Conflict(refusal.sqlstate)),
             // statement_timeout, and lock_timeout where the role has one.
             "57014" | "55P03" => DbError::Unavailable(Trouble::TimedOut),
-            // The server stops or starts, has no connection left, or lost the session.
-            state if state.starts_with("57P") || state.starts_with("08") || state == "53300" => {
+            // The server stops or starts, or has no connection left, or a pooler gave the session
+            // to somebody who dropped its prepared statements.
+            state if state.starts_with("57P") || ["53300", "26000"].contains(&state) => {
                 DbError::Unavailable(Trouble::Lost(format!("{state}: {}", refusal.message)))
+            }
+            // A pooler says so of a connection that broke, maybe after the commit.
+            state if state.starts_with("08") => {
+                DbError::Unknown(Trouble::Lost(format!("{state}: {}", refusal.message)))
             }
             _ => DbError::Refused(Box::new(refusal)),
         }

@@ -8,7 +8,7 @@
 //! because all its grants are keyed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use futures_util::future::join4;
@@ -83,16 +83,19 @@ pub struct Tenants {
     statement_timeout: Duration,
     /// After it a connection that does not answer is given up.
     patience: Duration,
+    /// After it no other attempt begins.
+    deadline: Duration,
 }
 
 impl Tenants {
     /// Calls on these connections.
-    pub fn new(connections: Connections, config: &Database) -> Tenants {
+    pub fn new(connections: Connections, config: &Database, deadline: Duration) -> Tenants {
         let statement_timeout = config.statement_timeout.get();
         Tenants {
             connections,
             statement_timeout,
             patience: statement_timeout + Duration::from_secs(1),
+            deadline,
         }
     }
 
@@ -111,7 +114,7 @@ impl Tenants {
     }
 
     async fn run(&self, key: &Secret, call: &Call) -> Result<Option<String>, DbError> {
-        let mut made = 0;
+        let (mut made, begun) = (0, Instant::now());
         loop {
             let error = match self.attempt(key, call).await {
                 Ok(Some(row)) => return read(&row),
@@ -119,7 +122,8 @@ impl Tenants {
                 Err(error) => error,
             };
             made += 1;
-            match retry::pause(&error, made, call.is_repeatable) {
+            let pause = retry::pause(&error, made, call.is_repeatable);
+            match pause.filter(|pause| begun.elapsed() + *pause < self.deadline) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(self.explain(key, error).await),
             }

@@ -146,3 +146,6 @@ impl ServerCertVerifier for AsStrictAsAsked {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The moment at which a wallet takes over the version of its plan that is in force.
 //!
-//! Rules are set by code that is above this one, and that itself checks for due changes. So the
+//! Rules are set by code that uses this file, and that itself checks for due changes. So the
 //! function that takes over is registered when the library is loaded.
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use crate::pg::writable::is_writable;
 use crate::storage::session::as_owner;
 use crate::storage::wallet_row::lock_wallet;
 
-/// A step with the plan of a wallet whose row is locked.
+/// A change of the rules of a wallet whose row is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The version in force is taken over.

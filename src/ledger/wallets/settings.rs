@@ -460,6 +460,7 @@ pub fn use_price_list(
     call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
+        config::lock_to_change(wallet)?.0.require_open(wallet)?;
         require_visible(session, list)?;
         plan_marks::own_settings(wallet, &["price_list"])?;
         put_price_list(wallet, list)

@@ -81,6 +81,18 @@ pub const SCENES: &[Scene] = &[
                 CONSTANT,
                 "SELECT * FROM wallet.balances_in('USD')",
             ),
+            call(
+                "journal_summary",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.journal_summary(ARRAY['w'])",
+            ),
+            call(
+                "balances_at",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.balances_at(now() - '1 hour'::interval)",
+            ),
             call("journal", "", LINEAR, "SELECT * FROM wallet.journal('w')"),
             call(
                 "balance_at",
@@ -98,13 +110,13 @@ pub const SCENES: &[Scene] = &[
                 "usage",
                 "by tag and hour",
                 LINEAR,
-                "SELECT * FROM wallet.usage('{w}', '{tag:a,hour,user}')",
+                "SELECT * FROM wallet.usage(ARRAY['w'], '{tag:a,hour,user}')",
             ),
             call(
                 "usage",
                 "of another wallet",
                 CONSTANT,
-                "SELECT * FROM wallet.usage('{peer}', '{user,day}')",
+                "SELECT * FROM wallet.usage(ARRAY['peer'], '{user,day}')",
             ),
             call(
                 "usage_by",
@@ -113,7 +125,7 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.usage_by('peer', 'user')",
             ),
             call(
-                "chargeback",
+                "chargeback(wallet)",
                 "",
                 LINEAR,
                 "SELECT * FROM wallet.chargeback('w', current_date)",
@@ -184,6 +196,14 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
+            call("drop_old", "", CONSTANT, "SELECT * FROM wallet.drop_old()"),
+            call("retention", "", CONSTANT, "SELECT * FROM wallet.retention"),
+            call(
+                "set_retention",
+                "",
+                CONSTANT,
+                "SELECT wallet.set_retention('events', '30 days')",
+            ),
             call(
                 "erase_user",
                 "",
@@ -257,7 +277,13 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.usage(by => '{user,day}')",
             ),
             call(
-                "chargeback",
+                "chargeback(wallets)",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.chargeback(ARRAY['w', 'peer'], current_date)",
+            ),
+            call(
+                "chargeback(wallet)",
                 "",
                 CONSTANT,
                 "SELECT * FROM wallet.chargeback('w', current_date)",

@@ -75,6 +75,25 @@ pub const SCENES: &[Scene] = &[
         ],
     },
     Scene {
+        name: "plans",
+        setup: &["CALL growth.repeat($q$ SELECT wallet.set_plan('p' || $1, '{\"limits\": [{\"max\": 9, \"period\": \"day\"}]}') $q$, {n})",
+                 "SELECT wallet.create_wallet('planned', plan => 'p1'); SELECT wallet.fund('planned', 10)"],
+        size: 500,
+        short: 150,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call("set_plan", "", CONSTANT, "SELECT wallet.set_plan('p7', '{}')"),
+            // A backend reads once when the versions of all plans begin.
+            call("assign_plan", "", LINEAR, "SELECT wallet.assign_plan('w', 'p2')"),
+            call("plan_of", "", LINEAR, "SELECT * FROM wallet.plan_of('planned')"),
+            call("plans", "", LINEAR, "SELECT * FROM wallet.plans"),
+            call("charge", "with a plan", LINEAR, "SELECT * FROM wallet.charge('planned', amount => 1)"),
+        ],
+    },
+    Scene {
         name: "alerted wallets",
         setup: &[WALLETS, FUNDED, USED,
                  "SELECT wallet.roll_up(now() + '1 day'::interval)",

@@ -92,7 +92,8 @@ SELECT con.conrelid::regclass AS table, con.conname AS key_not_by_wallet
   FROM pg_constraint con
  WHERE con.connamespace = 'wallet'::regnamespace AND con.contype IN ('p', 'u', 'f')
    AND con.conrelid NOT IN ('wallet.prices'::regclass, 'wallet.markups'::regclass, 'wallet.usage_mappings'::regclass,
-                            'wallet.fx_rates'::regclass, 'wallet.vouchers'::regclass, 'wallet.metric_weights'::regclass)
+                            'wallet.fx_rates'::regclass, 'wallet.vouchers'::regclass, 'wallet.metric_weights'::regclass,
+                            'wallet.retention_rules'::regclass, 'wallet.plan_versions'::regclass)
    AND (SELECT attname FROM pg_attribute WHERE attrelid = con.conrelid AND attnum = con.conkey[1]) <> 'wallet_id';
 -- Every foreign key has an index for lookups.
 SELECT con.conrelid::regclass AS table, con.conname AS foreign_key_without_index

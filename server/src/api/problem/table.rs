@@ -58,6 +58,12 @@ pub const CODES: &[Kind] = &[
     sql("WL013", "funding_not_open", 409, "Funding not open"),
     sql("WL014", "voucher_not_valid", 422, "Voucher not valid"),
     sql("WL015", "rate_not_found", 422, "Exchange rate not found"),
+    sql(
+        "WL016",
+        "not_in_this_tree",
+        409,
+        "Not in this tree of wallets",
+    ),
     sql("0A000", "feature_not_supported", 422, "Not supported"),
     sql("22023", "invalid_parameter_value", 422, "Invalid argument"),
     sql("23505", "unique_violation", 409, "Already exists"),

@@ -1,0 +1,168 @@
+//! `balances_at` says again what the views said at earlier times, and ties to the ledger.
+
+use std::thread;
+use std::time::Duration;
+
+use postgres::Client;
+use wallet_tests::{Database, Decimal, Seed, dec, scale};
+
+const WALLETS: [&str; 3] = ["a", "b", "c"];
+
+/// What the views said: the time, and balance and promotional credit of each wallet.
+struct Said {
+    at: i64,
+    of: Vec<(Decimal, Decimal)>,
+    /// The calls since the last time.
+    calls: Vec<String>,
+}
+
+/// Reads the views in one statement. Credit that a grant had when it ended, and that is kept for
+/// older holds, is part of the balance, but not of the view grants. It is known once the end is
+/// booked, which the first statement does.
+fn look(client: &mut Client, calls: Vec<String>) -> Said {
+    client
+        .batch_execute("SELECT wallet.sweep_expired()")
+        .unwrap();
+    let rows = client
+        .query(
+            "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, b.balance - b.debt,
+                    coalesce((SELECT sum(g.remaining) FROM wallet.grants g WHERE g.wallet = b.wallet AND g.promotional), 0)
+                    + coalesce((SELECT sum(k.amount) FROM wallet.kept_credit k JOIN wallet.grant_lots g USING (wallet_id, grant_id)
+                                 WHERE k.wallet_id = b.wallet AND g.promotional), 0)
+               FROM wallet.balances b ORDER BY b.wallet",
+            &[],
+        )
+        .unwrap();
+    Said {
+        at: rows[0].get(0),
+        of: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
+        calls,
+    }
+}
+
+/// What the function itself says now. Nothing that is due has been booked for it.
+fn ask(client: &mut Client) -> Said {
+    let rows = client
+        .query(
+            "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, balance, promotional
+               FROM wallet.balances_at(statement_timestamp()) ORDER BY wallet",
+            &[],
+        )
+        .unwrap();
+    Said {
+        at: rows[0].get(0),
+        of: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
+        calls: Vec::new(),
+    }
+}
+
+/// One random call on a wallet. Some are refused.
+fn step(client: &mut Client, seed: &mut Seed, number: usize) -> Option<String> {
+    let wallet = WALLETS[seed.below(3) as usize];
+    let cents = seed.cents(1, 400);
+    let older = |kind: &str| {
+        format!(
+            "(SELECT e.entry_id FROM wallet.entries e WHERE e.wallet = '{wallet}' AND e.kind = '{kind}' ORDER BY md5(e.entry_id::text || {number}) LIMIT 1)"
+        )
+    };
+    let model = ["'m-1'", "'m-2'", "NULL"][seed.below(3) as usize];
+    let sql = match seed.below(20) {
+        0 => format!("SELECT wallet.fund('{wallet}', {cents}, reference => 'r-{number}')"),
+        1 => format!("SELECT wallet.fund('{wallet}', {cents}, promotional => true)"),
+        2 | 3 => format!(
+            "SELECT wallet.fund('{wallet}', {cents}, promotional => {}, expires_at => clock_timestamp() + {} * interval '1 millisecond', priority => {})",
+            seed.below(3) > 0,
+            50 + seed.below(1500),
+            90 + seed.below(20),
+        ),
+        4 => format!("SELECT wallet.fund('{wallet}', {cents}, promotional => true, scope => '{{\"models\": [\"m-1\"]}}')"),
+        5 | 6 => format!("SELECT wallet.refund('{wallet}', {})", older("charge")),
+        7 => format!("SELECT wallet.refund('{wallet}', {}, 0.01)", older("charge")),
+        8 => format!("SELECT wallet.void_grant('{wallet}', (SELECT g.grant_id FROM wallet.grants g WHERE g.wallet = '{wallet}' AND g.promotional AND g.remaining > 0 LIMIT 1))"),
+        9 => format!("SELECT wallet.reverse_funding('{wallet}', {}, 'bounced', {cents} / 2)", older("funding")),
+        10 => format!("SELECT wallet.transfer('{wallet}', '{}', {cents} / 4)", WALLETS[seed.below(3) as usize]),
+        11 => format!("SELECT wallet.adjust('{wallet}', {cents} / 3 * {}, reason => 'test')", [1, -1][seed.below(2) as usize]),
+        12 | 13 => format!(
+            "DO $$ DECLARE h uuid; BEGIN
+                 SELECT hold_id INTO h FROM wallet.hold('{wallet}', amount => {cents} / 2, model => {model}, ttl => {} * interval '1 second');
+                 IF {} THEN PERFORM wallet.settle('{wallet}', h, amount => {cents} / 5); END IF;
+             END $$",
+            1 + seed.below(2),
+            seed.below(2) == 0,
+        ),
+        14 => format!(
+            "SELECT wallet.settle(h.wallet, h.hold_id, amount => 0.02) FROM wallet.holds h WHERE h.wallet = '{wallet}' AND h.status = 'open' LIMIT 1"
+        ),
+        15 => "SELECT wallet.maintain()".to_owned(),
+        _ => format!("SELECT wallet.charge('{wallet}', amount => {cents} / 2, model => {model})"),
+    };
+    client.batch_execute(&sql).is_ok().then_some(sql)
+}
+
+fn check(client: &mut Client, said: &[Said], state: &str) {
+    for (place, said) in said.iter().enumerate() {
+        let sql = format!(
+            "SELECT wallet, balance, paid, promotional, wallet.balance_at(wallet, to_timestamp(0) + {} * interval '1 microsecond')
+               FROM wallet.balances_at(to_timestamp(0) + {} * interval '1 microsecond') ORDER BY wallet",
+            said.at, said.at
+        );
+        for (row, (balance, promotional)) in client.query(&sql, &[]).unwrap().iter().zip(&said.of) {
+            let numbers: [Decimal; 4] = [1, 2, 3, 4].map(|column| row.get(column));
+            let wanted = [*balance, balance - promotional, *promotional, *balance];
+            assert_eq!(
+                numbers,
+                wanted,
+                "{state}, {place}: {} at {} after {:#?}",
+                row.get::<_, String>(0),
+                said.at,
+                said.calls
+            );
+        }
+    }
+}
+
+#[test]
+fn balances_at_says_what_the_views_said_at_that_time() {
+    let mut seed = Seed::of("balances_at_says_what_the_views_said_at_that_time");
+    let database = Database::new();
+    let mut client = database.connect();
+    for (wallet, credit) in WALLETS.iter().zip([0, 5, 0]) {
+        client
+            .batch_execute(&format!(
+                "SELECT wallet.create_wallet('{wallet}', credit_limit => {credit}, lanes => {}); SELECT wallet.fund('{wallet}', 20);
+                 SELECT wallet.set_bonus('{wallet}', '[{{\"from\": 1, \"percent\": 10}}]')",
+                1 + credit / 5
+            ))
+            .unwrap();
+    }
+    let mut said = vec![look(&mut client, Vec::new())];
+    let mut calls = Vec::new();
+    for number in 0..scale(150) {
+        calls.extend(step(&mut client, &mut seed, number));
+        if seed.below(4) == 0 {
+            thread::sleep(Duration::from_millis(seed.below(120)));
+            said.push(ask(&mut client));
+            said.push(look(&mut client, std::mem::take(&mut calls)));
+        }
+    }
+    let promotional = said.iter().flat_map(|said| &said.of);
+    assert!(
+        promotional
+            .filter(|(_, promotional)| *promotional > dec("0"))
+            .count()
+            > 30
+    );
+    check(&mut client, &said, "at the end");
+    client
+        .batch_execute("SELECT wallet.roll_up(now()); SELECT wallet.archive(w, now()) FROM unnest('{a,b,c}'::text[]) w")
+        .unwrap();
+    check(&mut client, &said, "rolled up and archived");
+    let now = client
+        .query_one(
+            "SELECT bool_and(a.balance = b.balance - b.debt AND a.paid + a.promotional = a.balance AND f.balance = a.balance AND f.promotional = a.promotional)
+               FROM wallet.balances_at() a JOIN wallet.balances b USING (wallet) JOIN wallet.balances_at(now() + interval '1 hour') f USING (wallet)",
+            &[],
+        )
+        .unwrap();
+    assert!(now.get::<_, bool>(0));
+}
