@@ -69,7 +69,7 @@ counts=(
     'charge_granted|charge_wrapper|charge_as granted'
     'charge_claimed|charge_wrapper|charge_as claimed'
     'charge_child|charge_wrapper|charge child 10'
-    'charge_plan|charge_wrapper|charge planned 10'
+    'charge_plan|charge_wrapper|charge p 10'
 )
 
 directory=$SANDBOX/callgrind
