@@ -23,5 +23,5 @@ SELECT wallet.grant_access('bench_granted', 'charger'), wallet.grant_access('ben
 SELECT wallet.create_wallet('payer', lanes => 16), wallet.fund('payer', 100000)
 SELECT count(wallet.create_wallet('child' || n)), count(wallet.set_parent('child' || n, 'payer')) FROM generate_series(1, 10) n
 SELECT wallet.set_plan('bench', '{"limits": [{"max": 100000, "period": "day", "scope": "user"}]}')
-SELECT count(wallet.create_wallet('planned' || n, plan => 'bench')) FROM generate_series(1, 100) n
-SELECT count(wallet.fund('planned' || n, 100000)) FROM generate_series(1, 100) n
+SELECT count(wallet.create_wallet('p' || n, plan => 'bench')) FROM generate_series(1, 100) n
+SELECT count(wallet.fund('p' || n, 100000)) FROM generate_series(1, 100) n
