@@ -69,7 +69,7 @@ COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance
 COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge or a hold would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
-COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';
+COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Records that a top-up was not paid. The rule pauses, and stops after max_declines. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.request_due_topups IS 'Evaluates the top-up rules whose time has come, and returns how many requested a top-up. Charges also evaluate them. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.claim_events IS 'Claims the oldest events for the duration of a lease. No other worker receives them during the lease. Errors: 22023, 42501.';

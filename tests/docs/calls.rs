@@ -166,6 +166,9 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
     if call.contains("assign_plan") {
         others.push(format!("{}, at => '2099-01-01Z')", &call[..call.len() - 1]));
     }
+    if call.contains("set_parent") {
+        others.push(call.replace("NULL", "'own-peer'"));
+    }
     if documented.arguments.contains("reason") {
         others.push(format!("{}, reason => 'other')", &call[..call.len() - 1]));
     }

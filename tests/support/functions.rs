@@ -164,7 +164,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "convert_amount", "wallet.convert_amount(1, 'USD', 'USD')"),
     f(Reader, Any, "entry_lines", "wallet.entry_lines({lines})"),
     f(Reader, Any, "entry_usage", "wallet.entry_usage('fn-m', {lines})"),
-    f(Reader, Any, "person_digest", "wallet.person_digest(NULL, NULL, {actor}, NULL)"),
+    f(Reader, Any, "person_digest", "wallet.person_digest(NULL, NULL, NULL, NULL)"),
     f(Reader, Any, "payload_digest", "wallet.payload_digest(NULL, NULL, NULL, NULL, NULL, NULL)"),
     f(Reader, Any, "error_codes", "wallet.error_codes()"),
     f(Reader, Any, "explain_usage", r#"wallet.explain_usage('{"model":"fn-m","input_tokens":5}')"#),
