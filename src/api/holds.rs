@@ -1,22 +1,24 @@
 //! SQL functions on holds.
 
 use crate::access::call::Call;
-use crate::access::rights::{Level, enter, enter_as, for_caller};
+use crate::access::rights::{Level, enter, enter_as, for_caller, may_read};
 use crate::api::charges::{ChargeRow, charge_row};
 use crate::args;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::close;
 use crate::ledger::holds::held::Held;
 use crate::ledger::holds::hold;
 use crate::ledger::holds::request::{NewHold, OnExpiry, OveragePolicy, Settlement};
 use crate::ledger::holds::settle;
+use crate::ledger::wallets::branches::Branches;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
 use crate::storage::hold_rows;
+use crate::storage::session::Session;
 use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Inet, Uuid, default};
@@ -44,9 +46,37 @@ pub fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
 }
 
 fn hold_for(new: &NewHold<'_>) -> Result<Held> {
-    enter(Level::Charger, new.request.wallet, |session| {
-        hold::hold(new).map_err(|error| for_caller(session, error))
+    let wallet = new.request.wallet;
+    enter(Level::Charger, wallet, |session| {
+        let held = hold::hold(new).map_err(|error| for_caller(session, error))?;
+        if new.allow_partial {
+            // Now the wallet's lanes are locked, so no other wallet becomes its payer.
+            require_readable_payer(session, wallet)?;
+        }
+        Ok(held)
     })
+}
+
+/// The error 42501 for a hold that may shrink, if another wallet pays for it that the caller may
+/// not read: the amount would tell what that wallet and its limits have left. Who may read the
+/// payer may read all wallets in between.
+fn require_readable_payer(session: &Session, wallet: &str) -> Result<()> {
+    let (payer, ..) = Branches::default().add(wallet)?;
+    if payer == wallet || may_read(session, &payer)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::InsufficientPrivilege,
+        format!("permission denied for a partial hold of wallet {}", quoted(wallet)),
+    )
+    .detail(format!(
+        "Wallet {} pays for the use. The amount would tell what it has left, and the caller may not read it.",
+        quoted(&payer)
+    ))
+    .hint(format!(
+        "Hold the whole amount, without allow_partial, or have the level reader granted on wallet {}.",
+        quoted(&payer)
+    )))
 }
 
 fn ttl(value: Option<Interval>) -> Result<i64> {

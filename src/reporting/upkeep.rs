@@ -1,13 +1,17 @@
 //! Keeps the tables small: releases expired holds, ends grants, and removes ended windows of
 //! limits.
 
+use std::collections::BTreeSet;
+
 use crate::access::grants;
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
+use crate::ledger::wallets::branches::{Branches, Place, lock_wallet_and_lanes};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::wallet_row::lock_wallet;
 
 // Windows of default limits that were dropped or began again are not used any longer. The last
 // window of a subject is kept if its limit carries, because the next window needs it,
@@ -39,11 +43,15 @@ statement!(
 
 // Jumps from wallet to wallet, however many holds each has. The database's collation orders them.
 statement!(
+    /// The next wallet with expired holds, and their number up to a maximum.
     WITH_EXPIRED_HOLDS,
-    [TIMESTAMPTZOID, TEXTOID, TEXTOID],
-    "SELECT r.wallet_id, $3 IS NULL OR r.wallet_id < $3 FROM wallet.reservations r
-      WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
-      ORDER BY r.wallet_id LIMIT 1"
+    [TIMESTAMPTZOID, TEXTOID, INT8OID],
+    "SELECT n.wallet_id, (SELECT count(*) FROM (SELECT FROM wallet.reservations h
+                            WHERE h.wallet_id = n.wallet_id AND h.status = 'open' AND h.expires_at <= $1
+                            LIMIT $3) few)
+       FROM (SELECT r.wallet_id FROM wallet.reservations r
+              WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
+              ORDER BY r.wallet_id LIMIT 1) n"
 );
 
 statement!(
@@ -78,42 +86,110 @@ pub fn prune_windows() -> Result<i64> {
 }
 
 /// Books what is due in all wallets: at most `most` expired holds, and the grants and plans of at
-/// most `most` wallets.
-/// Returns the number of wallets. Goes through the wallets once, by name, and locks the row of each
-/// before its lanes, so that two sweeps do not wait for each other.
+/// most `most` wallets. Returns the number of wallets.
 pub fn sweep(most: i64) -> Result<i64> {
-    let now = Value::Time(clock::now());
-    let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
-    let due: Vec<String> = (0..due.len())
-        .map(|row| due.need(row, 0))
-        .collect::<Result<_>>()?;
-    let mut due = due.into_iter().peekable();
-    let (mut swept, mut left) = (0, most);
+    let rows = WITH_DUE_GRANTS.run(&[Value::Time(clock::now()), Value::Int8(most)])?;
+    let due = (0..rows.len()).map(|row| rows.need(row, 0));
+    let mut sweep = Sweep {
+        due: due.collect::<Result<_>>()?,
+        held: BTreeSet::new(),
+        left: most,
+        swept: 0,
+    };
     let mut last: Option<String> = None;
     loop {
-        let after = Value::OptText(last.as_deref());
-        let (mut next, mut grants) = (None, due.peek().is_some());
-        let or_grants = Value::OptText(due.peek().map(String::as_str));
-        if left > 0 {
-            let rows = WITH_EXPIRED_HOLDS.run_in_order(&[now, after, or_grants])?;
-            next = rows.get::<String>(0, 0);
-            grants = grants && !rows.get::<bool>(0, 1).unwrap_or(false);
+        let (held, next) = with_expired_holds(last, sweep.left)?;
+        sweep.held = held;
+        sweep.all()?;
+        sweep.due.clear();
+        // The holds of this portion may be locked by other calls. Then there is another one.
+        match next {
+            Some(next) if sweep.left > 0 => last = Some(next),
+            _ => return Ok(sweep.swept),
         }
-        let holds = !grants || due.peek() == next.as_ref();
-        let Some(wallet) = (if grants { due.next() } else { next }) else {
-            return Ok(swept);
+    }
+}
+
+/// The wallets after that one that have the next `most` expired holds, and the last of them, if
+/// there may be more.
+fn with_expired_holds(
+    mut after: Option<String>,
+    most: i64,
+) -> Result<(BTreeSet<String>, Option<String>)> {
+    let (mut held, mut count) = (BTreeSet::new(), 0);
+    while count < most {
+        let rows = WITH_EXPIRED_HOLDS.run_in_order(&[
+            Value::Time(clock::now()),
+            Value::OptText(after.as_deref()),
+            Value::Int8(most),
+        ])?;
+        let Some(wallet) = rows.get::<String>(0, 0) else {
+            return Ok((held, None));
         };
-        if grants {
-            due::sweep(&wallet)?;
+        count += rows.need::<i64>(0, 1)?;
+        held.insert(wallet.clone());
+        after = Some(wallet);
+    }
+    Ok((held, after))
+}
+
+/// The wallets of a sweep.
+struct Sweep {
+    /// Wallets whose grants or plans are due.
+    due: BTreeSet<String>,
+    /// Wallets with expired holds.
+    held: BTreeSet<String>,
+    /// How many holds may still be booked.
+    left: i64,
+    /// The wallets in which something was booked.
+    swept: i64,
+}
+
+impl Sweep {
+    /// Goes through the wallets in the order in which all calls lock wallets (`branches`), so that
+    /// it waits neither for another sweep nor for a use that waits for it.
+    fn all(&mut self) -> Result<()> {
+        let mut with_holds = Branches::default();
+        let mut places = BTreeSet::new();
+        for wallet in &self.held {
+            places.insert(with_holds.add(wallet)?);
         }
-        let booked = match holds {
-            true => sweep_holds(&wallet, left)?,
-            false => 0,
-        };
-        left -= booked;
-        // The remaining holds may be locked by other calls.
-        swept += i64::from(grants || booked > 0);
-        last = Some(wallet);
+        for wallet in &self.due {
+            places.insert(Branches::default().add(wallet)?);
+        }
+        let places: Vec<Place> = places.into_iter().collect();
+        for of_payer in places.chunk_by(|(a, ..), (b, ..)| a == b) {
+            self.of_payer(&of_payer[0].0, of_payer, &with_holds)?;
+        }
+        Ok(())
+    }
+
+    /// Sweeps a payer and the wallets for which it pays. Holds that are charged are uses, which
+    /// lock the payer too. So everything else comes first, with all locks of the wallets below.
+    fn of_payer(&mut self, payer: &str, places: &[Place], with_holds: &Branches) -> Result<()> {
+        let uses: BTreeSet<Place> = with_holds.below(payer).collect();
+        let all = uses.iter().chain(places).collect::<BTreeSet<&Place>>();
+        for place in all {
+            let wallet = place.2.as_str();
+            if self.due.contains(wallet) {
+                due::sweep(wallet)?;
+            }
+            if uses.contains(place) {
+                lock_wallet_and_lanes(wallet)?;
+            } else if !uses.is_empty() {
+                lock_wallet(wallet)?;
+            }
+        }
+        for (.., wallet) in places {
+            let booked = match self.left > 0 && self.held.contains(wallet) {
+                true => sweep_holds(wallet, self.left)?,
+                false => 0,
+            };
+            self.left -= booked;
+            // The remaining holds may be locked by other calls.
+            self.swept += i64::from(booked > 0 || self.due.contains(wallet));
+        }
+        Ok(())
     }
 }
 

@@ -120,3 +120,151 @@ fn a_tree_is_spent_by_many_at_once() {
     let sums: (bool, bool, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
     assert_eq!(sums, (true, true, 0, 0));
 }
+
+/// `org` has the children `a` to `c`, and `c` has the child `d`. The children of `org` have
+/// several lanes, so that one lane does not stand for all of a child's locks.
+fn plant_branches(client: &mut Client, lanes: i16) {
+    let sql = format!(
+        "SELECT wallet.create_wallet('org', lanes => {lanes});
+         SELECT wallet.create_wallet('org/' || c, lanes => {lanes}) FROM unnest('{{a,b,c}}'::text[]) c;
+         SELECT wallet.create_wallet('d'), wallet.create_wallet('plain');
+         SELECT wallet.set_parent('org/' || c, 'org') FROM unnest('{{a,b,c}}'::text[]) c;
+         SELECT wallet.set_parent('d', 'org/c');
+         SELECT wallet.set_limit(w, 1000000, 'day') FROM unnest('{{org,org/a,org/c}}'::text[]) w;
+         SELECT wallet.set_limit('org', 1000000, 'day', scope => 'user');
+         SELECT wallet.fund(w, 1000000) FROM unnest('{{org,plain}}'::text[]) w;
+         SELECT wallet.set_plan('p', '{{}}');
+         SELECT wallet.assign_plan(w, 'p') FROM unnest('{{org,org/a,org/b,org/c,d}}'::text[]) w"
+    );
+    client.batch_execute(&sql).expect("a tree");
+}
+
+/// A call that uses several wallets: a batch, or the maintenance of due plans and holds.
+fn long_call(seed: &mut Seed) -> String {
+    if seed.below(4) == 0 {
+        return "SELECT wallet.sweep_expired()".to_owned();
+    }
+    let items: Vec<String> = (0..2 + seed.below(4))
+        .map(|_| {
+            let wallet = ["org", "org/a", "org/b", "org/c", "d", "plain"][seed.below(6) as usize];
+            let user = ["ann", "bob"][seed.below(2) as usize];
+            format!(r#"{{"wallet": "{wallet}", "amount": 0.01, "user_id": "{user}"}}"#)
+        })
+        .collect();
+    let on_error = ["fail", "skip"][seed.below(2) as usize];
+    format!(
+        "SELECT 1 / (sqlstate IS NULL)::int FROM wallet.charge_batch('[{}]', on_error => '{on_error}')",
+        items.join(", ")
+    )
+}
+
+/// A call of one wallet, or a change that makes the maintenance take over a plan.
+fn short_call(seed: &mut Seed) -> String {
+    let wallet = ["org", "org/a", "org/b", "org/c", "d", "plain"][seed.below(6) as usize];
+    let user = ["ann", "bob"][seed.below(2) as usize];
+    match seed.below(12) {
+        0..10 => format!("SELECT wallet.charge('{wallet}', amount => 0.01, user_id => '{user}')"),
+        10 => format!(
+            "SELECT wallet.hold('{wallet}', amount => 0.01, ttl => '1 millisecond', on_expiry => '{}')",
+            ["charge", "release"][seed.below(2) as usize]
+        ),
+        _ => format!(
+            "SELECT wallet.set_limit('{wallet}', {}, 'week')",
+            1_000_000 + seed.below(9)
+        ),
+    }
+}
+
+/// No call fails, neither the single ones nor those of several wallets.
+fn calls_of_several_wallets(test: &str, lanes: i16) {
+    let _crowd = crowd();
+    let seed = Seed::of(test);
+    let database = Database::new();
+    plant_branches(&mut database.connect(), lanes);
+    let failed: Vec<String> = together(&database, 6, |number, client| {
+        let mut seed = seed.thread(number);
+        (0..scale(120))
+            .filter_map(|_| {
+                let sql = match number {
+                    0..3 => long_call(&mut seed),
+                    _ => short_call(&mut seed),
+                };
+                let result = client.batch_execute(&sql);
+                result.err().map(|error| format!("{sql}: {error:?}"))
+            })
+            .collect::<Vec<String>>()
+    })
+    .concat();
+    assert!(
+        failed.is_empty(),
+        "{} calls failed, first {}",
+        failed.len(),
+        failed[0]
+    );
+}
+
+#[test]
+fn calls_of_several_wallets_lock_children_first() {
+    calls_of_several_wallets("calls_of_several_wallets_lock_children_first", 1);
+}
+
+#[test]
+fn calls_of_several_wallets_lock_all_lanes_of_children_first() {
+    calls_of_several_wallets(
+        "calls_of_several_wallets_lock_all_lanes_of_children_first",
+        3,
+    );
+}
+
+/// Waits until as many sessions of the database wait for a lock.
+fn until_waiting(client: &mut Client, count: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    for _ in 0..200 {
+        if client.query_one(sql, &[]).expect(sql).get::<_, i64>(0) >= count {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{count} sessions do not wait");
+}
+
+/// `z/a` is a child of `z`, and both are to take over a version of their plan. A transaction of the
+/// application has a lane of the child, a charge of the child waits for it, and then the
+/// maintenance comes. In the order of names it would lock `z` and wait for the child, while the
+/// charge has the child and waits for `z`.
+#[test]
+fn maintenance_locks_a_child_before_its_parent() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('z'), wallet.create_wallet('z/a'), wallet.fund('z', 100);
+             SELECT wallet.set_parent('z/a', 'z'), wallet.set_plan('p', '{}');
+             SELECT wallet.assign_plan('z', 'p'), wallet.assign_plan('z/a', 'p');
+             SELECT wallet.set_plan('p', '{\"limits\": [{\"max\": 50, \"period\": \"day\"}]}')",
+        )
+        .expect("a tree with a plan");
+    let mut first = database.connect();
+    first
+        .batch_execute(
+            "BEGIN; SELECT FROM wallet.allowances WHERE wallet_id = 'z/a' FOR NO KEY UPDATE",
+        )
+        .expect("the lane");
+    std::thread::scope(|scope| {
+        let call = |sql: &'static str| {
+            let mut client = database.connect();
+            scope.spawn(move || client.batch_execute(sql))
+        };
+        let charge = call("SELECT wallet.charge('z/a', amount => 1)");
+        until_waiting(&mut client, 1);
+        let maintenance = call("SELECT wallet.maintain()");
+        until_waiting(&mut client, 2);
+        first.batch_execute("COMMIT").expect("the end");
+        charge.join().expect("a thread").expect("the charge");
+        maintenance
+            .join()
+            .expect("a thread")
+            .expect("the maintenance");
+    });
+}

@@ -1,7 +1,9 @@
 //! `charge_batch`: many charges in one call.
 //!
-//! Items are booked by wallet, in the order of the wallets' names, so that two batches never
-//! deadlock. Within a wallet, the order of the items is kept. A run of items is booked at once
+//! Items are booked by wallet, in the order in which all calls lock wallets (`branches`): by payer,
+//! children before their parents, then by name. So two batches never deadlock, nor do a batch and a
+//! single charge. If several items use one payer, all children are locked before the first use.
+//! Within a wallet, the order of the items is kept. A run of items is booked at once
 //! (`together`): the lane is read once, each limit's window is read once, and the entries form one
 //! chain.
 //!
@@ -12,17 +14,21 @@ mod item;
 mod together;
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::access::rights::{Level, enter, for_caller};
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
 use crate::ledger::charges::{charge, replay};
+use crate::ledger::wallets::branches::{Branches, Place, place_of_payer};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::subtransaction::{Failure, attempt};
 use crate::pg::{jsonb_parts, report};
+use crate::storage::session::as_owner;
 use item::{Fields, Item};
 use together::Outcome;
 
@@ -120,25 +126,32 @@ pub fn charge_all(
     if let (OnError::Fail, Some(error)) = (batch.on_error, first_unread) {
         return Err(error);
     }
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by(|a, b| items[*a].wallet.cmp(&items[*b].wallet));
-    for group in order.chunk_by(|a, b| items[*a].wallet == items[*b].wallet) {
-        for run in group.chunks(RUN) {
-            Run {
-                on_error: batch.on_error,
-                items: &items,
-                answers: &mut answers,
-            }
-            .book(run)?;
-        }
-    }
+    let mut run = Run {
+        on_error: batch.on_error,
+        items: &items,
+        answers: &mut answers,
+    };
+    run.book_all()?;
     answers
         .into_iter()
         .map(|answer| answer.ok_or_else(|| Error::internal("an item has no answer")))
         .collect()
 }
 
-/// The items of one wallet that are being booked.
+/// The place of each wallet in the order of locks. A wallet from which the caller may not charge is
+/// not locked; its items get the error when they are booked.
+fn places<'a>(items: &'a [Item], branches: &mut Branches) -> HashMap<&'a str, Place> {
+    let mut places = HashMap::new();
+    for wallet in items.iter().map(|item| item.wallet.as_str()) {
+        if let Entry::Vacant(place) = places.entry(wallet) {
+            let found = enter(Level::Charger, wallet, |_| branches.add(wallet));
+            place.insert(found.unwrap_or_else(|_| place_of_payer(wallet)));
+        }
+    }
+    places
+}
+
+/// The items that are being booked.
 struct Run<'a> {
     on_error: OnError,
     items: &'a [Item],
@@ -146,6 +159,26 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Books all items, in the order of locks.
+    fn book_all(&mut self) -> Result<()> {
+        let mut branches = Branches::default();
+        let places = places(self.items, &mut branches);
+        let mut order: Vec<usize> = (0..self.items.len()).collect();
+        order.sort_by_key(|item| &places[self.items[*item].wallet.as_str()]);
+        let payer = |item: usize| &places[self.items[item].wallet.as_str()].0;
+        for of_payer in order.chunk_by(|a, b| payer(*a) == payer(*b)) {
+            if of_payer.len() > 1 {
+                as_owner(|_| branches.lock(payer(of_payer[0])))?;
+            }
+            for group in of_payer.chunk_by(|a, b| self.items[*a].wallet == self.items[*b].wallet) {
+                for run in group.chunks(RUN) {
+                    self.book(run)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Books the items at these indexes, together if possible.
     fn book(&mut self, places: &[usize]) -> Result<()> {
         // An item that cannot be read without conversion is read alone, so that its error is its

@@ -10,6 +10,7 @@ use crate::idempotency::call::{Answer, IdempotentCall};
 use crate::ledger::charges::past_usage::{Span, past_usage_columns};
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{charge, past_usage};
+use crate::ledger::wallets::branches::lock_for_uses;
 use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::clock;
@@ -85,6 +86,7 @@ pub fn price(pricing: &Pricing<'_>, call: IdempotentCall<'_>) -> Result<Vec<Late
         Value::OptTime(pricing.span.from),
         Value::OptTime(pricing.span.to),
     ])?;
+    lock_for_uses(wallet, rows.len())?;
     let mut booked = Vec::new();
     for row in 0..rows.len() {
         let (usage, model, used_at) = past_usage::usage(&rows, row, 5)?;

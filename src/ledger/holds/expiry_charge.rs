@@ -13,6 +13,7 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::holds::{context, expired, expiry_job, settle};
+use crate::ledger::wallets::branches::lock_for_uses;
 use crate::money::Amount;
 use crate::outbox::{self, Field, Name};
 use crate::pg::clock;
@@ -75,6 +76,7 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
     // The order of locks: the wallet's row, holds, lanes.
     lock_wallet(wallet)?;
     let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids), now])?;
+    lock_for_uses(wallet, locked.len())?;
     for row in 0..locked.len() {
         if let Some(mut hold) = store::lock_hold(wallet, locked.need(row, 0)?)? {
             charge(wallet, &mut hold)?;

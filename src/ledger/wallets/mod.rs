@@ -1,5 +1,6 @@
 //! Wallets: their settings, their status, and the rules that a charge needs.
 pub mod basis;
+pub mod branches;
 pub mod change;
 pub mod config;
 pub mod default_limits;

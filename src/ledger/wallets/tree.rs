@@ -14,6 +14,7 @@ use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
+use crate::ledger::wallets::branches::MAX_LEVELS;
 use crate::ledger::wallets::config::{self, Basis};
 use crate::ledger::wallets::following;
 use crate::ledger::wallets::obstacles::{Obstacles, require_done};
@@ -23,9 +24,6 @@ use crate::pg::invalidation;
 use crate::storage::lock;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::POOL;
-
-/// The most levels that a tree may have.
-pub const MAX_LEVELS: usize = 8;
 
 statement!(
     /// The wallet and those above it, from below.
@@ -59,6 +57,24 @@ statement!(
     CHILD,
     [TEXTOID],
     "SELECT w.wallet_id FROM wallet.wallets w WHERE w.parent = $1 AND w.status <> 'closed' ORDER BY 1 LIMIT 1"
+);
+
+statement!(
+    /// The first of the wallets below for which the wallet passes uses on, and which have charges
+    /// without a price, with their number.
+    UNPRICED_BELOW,
+    [TEXTOID, INT4OID],
+    "WITH RECURSIVE down (level, wallet_id) AS (
+         SELECT 1, $1
+          UNION ALL
+         SELECT d.level + 1, w.wallet_id
+           FROM down d JOIN wallet.wallets w ON w.parent = d.wallet_id AND w.share = 'pool'
+          WHERE d.level <= $2
+     )
+     SELECT d.wallet_id, count(*)
+       FROM down d JOIN wallet.unpriced_charges u ON u.wallet_id = d.wallet_id
+      WHERE d.level > 1 AND u.priced_id IS NULL
+      GROUP BY d.wallet_id ORDER BY 1 LIMIT 1"
 );
 
 statement!(
@@ -228,17 +244,19 @@ fn require_no_money(wallet: &str, rules: &Basis, is_to_be_pooled: bool) -> Resul
     locked.sweep()?;
     locked.close()?;
     let name = quoted(wallet);
+    let message = match is_to_be_pooled {
+        true => format!("wallet {name} cannot be pooled yet"),
+        false => format!("wallet {name} cannot leave the pool yet"),
+    };
     require_done(
         wallet,
         rules,
         &Obstacles {
             code: Code::NotInThisTree,
-            message: match is_to_be_pooled {
-                true => format!("wallet {name} cannot be pooled yet"),
-                false => format!("wallet {name} cannot leave the pool yet"),
-            },
+            message: message.clone(),
         },
     )?;
+    require_priced_below(wallet, &message)?;
     if !is_to_be_pooled {
         return Ok(());
     }
@@ -259,7 +277,23 @@ fn require_no_money(wallet: &str, rules: &Basis, is_to_be_pooled: bool) -> Resul
         ),
         _ => return Ok(()),
     };
-    Err(refused(format!("wallet {name} cannot be pooled yet"))
-        .detail(format!("It has {has}."))
-        .hint(hint))
+    Err(refused(message).detail(format!("It has {has}.")).hint(hint))
+}
+
+/// WL016 while a wallet below has charges without a price: the payer of the time of use pays their
+/// late price. No such charge is added meanwhile, because each locks a lane of this wallet.
+fn require_priced_below(wallet: &str, message: &str) -> Result<()> {
+    let most = Value::Int4(MAX_LEVELS as i32);
+    let rows = UNPRICED_BELOW.read_latest(&[Value::Text(wallet), most])?;
+    let Some(below) = rows.get::<String>(0, 0) else {
+        return Ok(());
+    };
+    let count: i64 = rows.need(0, 1)?;
+    let charges = if count == 1 { "charge" } else { "charges" };
+    Err(refused(message.to_owned())
+        .detail(format!(
+            "Wallet {}, for which it passes uses on, has {count} {charges} without a price.",
+            quoted(&below)
+        ))
+        .hint("Set the missing prices, and book the charges with price_unpriced()."))
 }

@@ -152,6 +152,8 @@ SELECT FROM wallet.update_wallet('tree_user', unknown_price => 'unpriced');
 SELECT cost FROM wallet.charge('tree_user', usage => '{"model": "tree-late", "input_tokens": 100000}', team => 'red');
 SELECT FROM wallet.set_price('tree-late', 'input_tokens', 10, per => 1000000, effective_from => '2020-01-01');
 CALL regress.fails($$SELECT wallet.set_parent('tree_user', NULL)$$);
+-- Nor can the wallet in between change its payer, which pays the late price.
+CALL regress.fails($$SELECT wallet.set_parent('tree_team', NULL)$$);
 SELECT model, cost FROM wallet.price_unpriced('tree_user');
 SELECT * FROM regress.tree();
 
@@ -185,7 +187,16 @@ RESET ROLE;
 SELECT FROM wallet.drop_limit('tree_user', (SELECT limit_id FROM wallet.limits WHERE wallet_id = 'tree_user'));
 SET ROLE regress_tree_reader;
 CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 5000)$$);
+-- The amount of a partial hold would tell the payer's balance.
+CALL regress.fails($$SELECT wallet.hold('tree_user', amount => 5000, allow_partial => true)$$);
+CALL regress.fails($$SELECT wallet.hold('tree_user', amount => 1, allow_partial => true)$$);
 RESET ROLE;
+SELECT FROM wallet.grant_access('regress_tree_reader', 'reader', 'tree_org');
+SET ROLE regress_tree_reader;
+SELECT amount < 5000 AS partial FROM wallet.hold('tree_user', amount => 5000, allow_partial => true, idempotency_key => 'partial');
+SELECT FROM wallet.void('tree_user', (SELECT hold_id FROM wallet.holds WHERE wallet = 'tree_user' AND status = 'open'));
+RESET ROLE;
+SELECT FROM wallet.revoke_access('regress_tree_reader', 'reader', 'tree_org');
 
 -- A claim of the parent reads the children, and spends from none.
 SELECT FROM wallet.grant_access('regress_tree_claims', 'charger', claimed => true);
