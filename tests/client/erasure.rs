@@ -738,7 +738,7 @@ fn a_plan_applies_after_an_erasure_in_one_wallet() {
 fn the_query_for_disguised_changes_finds_them() {
     let text =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ledger.md")).unwrap();
-    let (_, rest) = text.split_once("This query finds them:").unwrap();
+    let (_, rest) = text.split_once("fingerprint was erased too:").unwrap();
     let (query, _) = rest.split_once(';').unwrap();
     let scene = &mut scene();
     let client = &mut scene.client;
