@@ -189,6 +189,11 @@ statement!(
     "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.metric_weights t WHERE t.name = $1"
 );
 statement!(
+    RETENTION,
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.what, to_jsonb(t)) FROM wallet.retention_rules t WHERE t.what = $1"
+);
+statement!(
     PRICE,
     [UUIDOID],
     "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
@@ -210,16 +215,9 @@ statement!(
 );
 
 statement!(
+    /// A record without the row before.
     NOTE,
-    [
-        TEXTOID,
-        TIMESTAMPTZOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        JSONBOID,
-        JSONBOID
-    ],
+    [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID],
     "INSERT INTO wallet.audit_log
         (wallet_id, audit_id, at, action, subject, actor, db_role, client_address, after, metadata)
      VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, session_user, inet_client_addr(), $6, $7)"
@@ -270,6 +268,8 @@ pub enum Of<'a> {
     Mapping(&'a str),
     /// The weights of the metric with that name.
     Metric(&'a str),
+    /// The retention rule of that kind of rows.
+    Retention(&'a str),
 }
 
 /// The kind of a new row that has an id of its own.
@@ -320,6 +320,7 @@ impl Of<'_> {
             Of::Destination(name) => DESTINATION.run(&[wallet, Value::Text(name)]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
+            Of::Retention(what) => RETENTION.run(&[Value::Text(what)]),
         }
     }
 }
@@ -414,9 +415,7 @@ impl Act<'_> {
             ])
             .map(drop)
     }
-}
 
-impl Act<'_> {
     /// Records a new row.
     pub fn record_new(&self, of: Of<'_>) -> Result<()> {
         self.write(None, &of.picture(self.wallet)?)

@@ -3,8 +3,9 @@
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
+use crate::erasure::documents::{Form, without};
 use crate::erasure::erase::{self, object};
-use crate::erasure::person::{Person, in_document, in_text};
+use crate::erasure::person::Person;
 use crate::error::Error;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -57,15 +58,14 @@ fn erase_user(
     ])
 }
 
-/// A text or a document in which a pseudonym takes the place of an identifier.
+/// A value of that form in which a pseudonym takes the place of an identifier.
 #[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
 #[search_path(pg_catalog, wallet, pg_temp)]
-fn without_person(value: &str, person: &str, pseudonym: &str, is_document: bool) -> String {
-    if !is_document {
-        return in_text(value, person, pseudonym);
-    }
-    let broken = || Error::internal("a document cannot be read");
-    in_document(value, person, pseudonym)
+fn without_person(value: &str, person: &str, pseudonym: &str, form: &str) -> String {
+    let broken = || Error::internal(format!("a {form} cannot be read"));
+    let person = Person::known(person, pseudonym.to_owned());
+    Form::parse(form)
+        .and_then(|form| without(form, value, &person))
         .ok_or_else(broken)
         .or_raise()
 }

@@ -1,5 +1,6 @@
 //! The SQL functions of retention.
 
+use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
 use crate::args;
@@ -51,8 +52,8 @@ fn set_retention(
             .once(idempotency_key)?
             .with("what", what)
             .with("keep", keep);
-        call.enter(Level::Admin, |once| {
-            once.once(|| retention::set(what, keep, &call.act()))
+        call.change(Level::Admin, Of::Retention(what), |call| {
+            call.once(|| retention::set(what, keep))
         })
     };
     work().or_raise();

@@ -31,12 +31,12 @@ macro_rules! entries_query {
                             f.is_own OR f.actor IS DISTINCT FROM f.old_actor AS is_person
                        FROM (SELECT o.wallet_id, o.entry_id, o.usage AS old_usage, o.tags AS old_tags, o.reason AS old_reason,
                                     o.metadata AS old_metadata, o.actor AS old_actor, o.user_id = $1 IS TRUE AS is_own,
-                                    wallet.without_person(o.actor, $1, $2, false) AS actor,
-                                    wallet.without_person(o.usage::text, $1, $2, true)::jsonb AS usage,
-                                    wallet.without_person(o.tags::text, $1, $2, true)::jsonb AS tags,
-                                    wallet.without_person(o.reason, $1, $2, false) AS reason,
+                                    wallet.without_person(o.actor, $1, $2, 'name') AS actor,
+                                    wallet.without_person(o.usage::text, $1, $2, 'document')::jsonb AS usage,
+                                    wallet.without_person(o.tags::text, $1, $2, 'tags')::jsonb AS tags,
+                                    wallet.without_person(o.reason, $1, $2, 'text') AS reason,
                                     CASE WHEN o.user_id = $1 THEN NULL
-                                         ELSE wallet.without_person(o.metadata::text, $1, $2, true)::jsonb END AS metadata
+                                         ELSE wallet.without_person(o.metadata::text, $1, $2, 'metadata')::jsonb END AS metadata
                                FROM wallet.",
             $table,
             " o

@@ -10,6 +10,11 @@
 //!   only those are changed that were booked since.
 //! - *An entry is archived meanwhile.* `archive()` copies rows before it deletes them. The lock of
 //!   `archive()` is acquired first, as there.
+//! - *A tree of wallets.* A charge locks a child before its parent. So does the erasure: it begins
+//!   at the deepest level, and locks the wallets of a level in the order of their names.
+//! - *A plan names the person.* Its versions are of all wallets. An erasure everywhere renames the
+//!   person in them and in the marks of wallets, so nothing has to be taken over. An erasure in one
+//!   wallet makes the wallet take its version over again.
 //! - *A backend knows the old names.* Every lane gets a new epoch, and a changed default limit is
 //!   announced by its trigger.
 //! - *The erasure leaves what it erases.* The idempotency key of the call has no fingerprint of the
@@ -30,7 +35,7 @@ use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     /// The wallets in which the person has something that charges read or write. In the order of
-    /// locks.
+    /// locks: a wallet comes before those above it.
     CONCERNED,
     [TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID],
     "SELECT w.wallet_id
@@ -43,7 +48,12 @@ statement!(
               UNION SELECT l.wallet_id FROM wallet.ledger l WHERE l.user_id = $1
               UNION SELECT l.wallet_id FROM wallet.ledger_archive l WHERE l.user_id = $1) w
       WHERE w.wallet_id <> '*' AND ($3::text[] IS NULL OR w.wallet_id = ANY ($3)) AND num_nonnulls($2, $5) = 2
-      ORDER BY w.wallet_id COLLATE \"C\""
+      ORDER BY (WITH RECURSIVE up (parent, depth) AS (
+                    SELECT a.parent, 0 FROM wallet.wallets a WHERE a.wallet_id = w.wallet_id
+                    UNION ALL
+                    SELECT a.parent, u.depth + 1 FROM up u JOIN wallet.wallets a ON a.wallet_id = u.parent
+                )
+                SELECT max(u.depth) FROM up u) DESC NULLS LAST, w.wallet_id COLLATE \"C\""
 );
 
 statement!(
@@ -53,13 +63,24 @@ statement!(
     "UPDATE wallet.requests r SET fingerprint = NULL
       WHERE (r.wallet_id = '*' OR r.wallet_id = ANY ($1)) AND r.fingerprint IS NOT NULL
         AND r.call IN ('set_member', 'set_members', 'drop_member', 'create_key', 'create_keys', 'set_limit', 'set_limits',
-                       'set_model_rules', 'fund')"
+                       'set_model_rules', 'set_plan', 'set_chargeback_rule', 'fund')"
+);
+
+statement!(
+    /// An erasure in one wallet leaves the plan as it is, because the plan is of all wallets. The
+    /// wallet then takes its version over again, so that the rules are those of the plan.
+    FOLLOW_PLAN,
+    [TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets w SET plan_version = NULL
+       FROM wallet.plan_versions p
+      WHERE w.wallet_id = ANY ($3) AND p.plan = w.plan AND p.version = w.plan_version
+        AND (strpos(p.definition::text, $4) > 0 OR strpos(p.definition::text, $5) > 0) AND num_nonnulls($1, $2) = 2"
 );
 
 statement!(
     WITHOUT,
     [JSONBOID, TEXTOID, TEXTOID],
-    "SELECT wallet.without_person($1::text, $2, $3, true)::jsonb"
+    "SELECT wallet.without_person($1::text, $2, $3, 'metadata')::jsonb"
 );
 
 /// Numbers of rows by table, or by column.
@@ -99,6 +120,7 @@ pub fn erase(person: &Person<'_>, act: &Act<'_>, call: IdempotentCall<'_>) -> Re
     for wallet in &wallets {
         limits::recount(wallet, person)?;
         note_known(wallet)?;
+        FOLLOW_PLAN.run(&person.values())?;
         move_epoch(wallet)?;
     }
     finish(person, act, call, places)

@@ -8,12 +8,19 @@ use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
 use crate::storage::plan::{Run, Statement, statement};
 
-/// The condition that a column has the identifier: `id` as a whole, `text` and `json` inside.
+/// The condition that a column has the identifier: `id` as a whole, the others inside, by the form
+/// of the text or document.
 macro_rules! found {
     (id $column:literal) => {
         concat!("t.", $column, " = $1")
     };
+    (name $column:literal) => {
+        found!(@text $column, "name")
+    };
     (text $column:literal) => {
+        found!(@text $column, "text")
+    };
+    (@text $column:literal, $form:literal) => {
         concat!(
             "(strpos(t.",
             $column,
@@ -21,11 +28,13 @@ macro_rules! found {
             $column,
             ", $4) > 0) AND wallet.without_person(t.",
             $column,
-            ", $1, $2, false) <> t.",
+            ", $1, $2, '",
+            $form,
+            "') <> t.",
             $column
         )
     };
-    (json $column:literal) => {
+    ($form:ident $column:literal) => {
         concat!(
             "(strpos(t.",
             $column,
@@ -33,7 +42,9 @@ macro_rules! found {
             $column,
             "::text, $5) > 0) AND wallet.without_person(t.",
             $column,
-            "::text, $1, $2, true)::jsonb <> t.",
+            "::text, $1, $2, '",
+            stringify!($form),
+            "')::jsonb <> t.",
             $column
         )
     };
@@ -50,14 +61,19 @@ macro_rules! erased {
             " END"
         )
     };
-    (text $column:literal) => {
-        concat!("wallet.without_person(t.", $column, ", $1, $2, false)")
+    (name $column:literal) => {
+        concat!("wallet.without_person(t.", $column, ", $1, $2, 'name')")
     };
-    (json $column:literal) => {
+    (text $column:literal) => {
+        concat!("wallet.without_person(t.", $column, ", $1, $2, 'text')")
+    };
+    ($form:ident $column:literal) => {
         concat!(
             "wallet.without_person(t.",
             $column,
-            "::text, $1, $2, true)::jsonb"
+            "::text, $1, $2, '",
+            stringify!($form),
+            "')::jsonb"
         )
     };
 }
@@ -85,7 +101,7 @@ macro_rules! erase_in {
 /// wallet leaves them.
 macro_rules! erase_in_all {
     ($table:literal) => {
-        erase_in!(@where "$3::text[] IS NULL", $table, text "actor", json "metadata")
+        erase_in!(@where "$3::text[] IS NULL", $table, name "actor", metadata "metadata")
     };
 }
 
@@ -100,14 +116,14 @@ macro_rules! tables {
 }
 
 tables! {
-    WALLETS "wallets": erase_in!("wallets", text "status_reason", json "metadata");
-    CARRIED "carried_forward": erase_in!("carried_forward", text "actor");
-    UNREAD "unread_paths": erase_in!("unread_paths", json "example");
-    FUNDINGS "funding_requests": erase_in!("funding_requests", text "reason", text "actor", json "metadata");
-    BONUSES "bonus_rules": erase_in!("bonus_rules", text "actor", json "metadata");
-    OUTBOX "outbox": erase_in!("outbox", json "payload", text "last_error");
-    RECURRING "recurring_grants": erase_in!("recurring_grants", text "actor", json "metadata");
-    TOPUP_RULES "topup_rules": erase_in!("topup_rules", json "rule", text "refused");
+    WALLETS "wallets": erase_in!("wallets", text "status_reason", metadata "metadata");
+    CARRIED "carried_forward": erase_in!("carried_forward", name "actor");
+    UNREAD "unread_paths": erase_in!("unread_paths", document "example");
+    FUNDINGS "funding_requests": erase_in!("funding_requests", text "reason", name "actor", metadata "metadata");
+    BONUSES "bonus_rules": erase_in!("bonus_rules", name "actor", metadata "metadata");
+    OUTBOX "outbox": erase_in!("outbox", document "payload", text "last_error");
+    RECURRING "recurring_grants": erase_in!("recurring_grants", name "actor", metadata "metadata");
+    TOPUP_RULES "topup_rules": erase_in!("topup_rules", document "rule", text "refused");
     TOPUPS "topup_requests": erase_in!("topup_requests", text "reason");
     // Nobody can act as the pseudonym, which reports show.
     MEMBERS "members": erase_in!("members", id "user_id"; "blocked = true");
@@ -122,19 +138,35 @@ tables! {
         @where "($3::text[] IS NULL OR t.wallet_id = ANY ($3)) AND t.scope = 'user'", "model_rules", id "subject"
     );
     HOLDS "reservations": erase_in!(
-        "reservations", id "user_id", text "actor", text "reason", json "tags", json "usage", json "metadata";
+        "reservations", id "user_id", name "actor", text "reason", tags "tags", document "usage", metadata "metadata";
         "fingerprint = NULL"
     );
     ROLLUPS "usage_rollups": erase_in!("usage_rollups", id "user_id");
     AUDIT "audit_log": erase_in!(
-        "audit_log", text "subject", text "actor", json "before", json "after", json "metadata";
+        "audit_log", text "subject", name "actor", document "before", document "after", metadata "metadata";
         "client_address = CASE WHEN t.actor = $1 THEN NULL ELSE t.client_address END"
     );
     // The fingerprint of a call that names users is a hash of their names.
-    REQUESTS "requests": erase_in!("requests", json "result"; "fingerprint = NULL");
-    DESTINATIONS "destinations": erase_in!("destinations", text "address", text "actor", json "metadata");
+    REQUESTS "requests": erase_in!("requests", document "result"; "fingerprint = NULL");
+    DESTINATIONS "destinations": erase_in!("destinations", text "address", name "actor", metadata "metadata");
     DELIVERIES "deliveries": erase_in!("deliveries", text "last_error");
-    PLANS "plan_versions": erase_in_all!("plan_versions");
+    PLANS "plan_versions": erase_in!(
+        @where "$3::text[] IS NULL", "plan_versions", name "actor", metadata "metadata", definition "definition"
+    );
+    // The mark of a rule on a person has the rule's name.
+    PLAN_RULES "plan_rules": "UPDATE wallet.plan_rules t SET name = 'user ' || $2
+          WHERE ($3::text[] IS NULL OR t.wallet_id = ANY ($3)) AND t.kind = 'model_rule' AND t.name = 'user ' || $1
+            AND num_nonnulls($4, $5) = 2";
+    // The names of the shares are values of the tag.
+    SHARES "chargeback_rules": "UPDATE wallet.chargeback_rules t SET shares = n.shares
+           FROM (SELECT o.wallet_id, o.dimension,
+                        wallet.without_person(jsonb_build_object(substr(o.dimension, 5), o.shares)::text, $1, $2, 'shares')::jsonb
+                            -> substr(o.dimension, 5) AS shares
+                   FROM wallet.chargeback_rules o
+                  WHERE ($3::text[] IS NULL OR o.wallet_id = ANY ($3)) AND o.dimension LIKE 'tag:%'
+                    AND (strpos(o.shares::text, $4) > 0 OR strpos(o.shares::text, $5) > 0)
+                 OFFSET 0) n
+          WHERE t.wallet_id = n.wallet_id AND t.dimension = n.dimension AND t.shares <> n.shares";
     PRICES "prices": erase_in_all!("prices");
     MARKUPS "markups": erase_in_all!("markups");
     RATES "fx_rates": erase_in_all!("fx_rates");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::erasure::person::{Person, in_member};
+use crate::erasure::person::{Person, in_tag};
 use crate::error::Result;
 use crate::ledger::limits::recount::count_running;
 use crate::ledger::wallets::default_limits;
@@ -71,7 +71,7 @@ statement!(
 );
 
 /// The subject without the identifier. `None` if it does not name the person.
-fn renamed(scope: &Scope, subject: &str, person: &Person<'_>) -> Option<String> {
+pub fn renamed(scope: &Scope, subject: &str, person: &Person<'_>) -> Option<String> {
     let stored = Subject::stored(scope, subject.to_owned())?;
     let places: Vec<String> = scope
         .dimensions()
@@ -89,7 +89,7 @@ fn renamed(scope: &Scope, subject: &str, person: &Person<'_>) -> Option<String> 
 fn of_place(of: &Dimension, value: &str, person: &Person<'_>) -> String {
     match of {
         Dimension::User if value == person.id => person.pseudonym.clone(),
-        Dimension::Tag(name) => in_member(name, value, person.id, &person.pseudonym),
+        Dimension::Tag(name) => in_tag(name, value, person.id, &person.pseudonym),
         _ => value.to_owned(),
     }
 }

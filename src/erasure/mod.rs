@@ -1,5 +1,6 @@
 //! Erasure of a person's identifier.
 
+pub mod documents;
 mod entries;
 pub mod erase;
 mod fields;

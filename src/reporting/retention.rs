@@ -7,12 +7,10 @@
 //! that book something later, create something or add to something. Only answers of calls that set
 //! a state are dropped: such a call, repeated after that, sets the state again.
 
-use crate::access::audit::{Act, note_down};
 use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Statement, Value, statement};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -22,15 +20,13 @@ statement!(
     [TEXTOID, INT8OID, TIMESTAMPTZOID],
     "INSERT INTO wallet.retention_rules (what, keep, changed_at)
      VALUES ($1, justify_hours($2 * interval '1 microsecond'), $3)
-     ON CONFLICT (what) DO UPDATE SET keep = excluded.keep, changed_at = excluded.changed_at
-     RETURNING jsonb_build_object('keep', keep)"
+     ON CONFLICT (what) DO UPDATE SET keep = excluded.keep, changed_at = excluded.changed_at"
 );
 
 statement!(
     FORGET,
     [TEXTOID],
-    "WITH gone AS (DELETE FROM wallet.retention_rules WHERE what = $1)
-     SELECT jsonb_build_object('keep', NULL)"
+    "DELETE FROM wallet.retention_rules WHERE what = $1"
 );
 
 // The latest time of rows to drop.
@@ -171,17 +167,14 @@ pub fn least(name: &str) -> i64 {
     kinds.next().map_or(0, |kind| kind.least)
 }
 
-/// Sets how long rows of a kind are kept, and records it. `None` keeps them permanently.
-pub fn set(name: &str, keep: Option<i64>, act: &Act<'_>) -> Result<()> {
+/// Sets how long rows of a kind are kept. `None` keeps them permanently.
+pub fn set(name: &str, keep: Option<i64>) -> Result<()> {
     let what = Value::Text(name);
     let set = match keep {
-        None => FORGET.run(&[what])?,
-        Some(keep) => SET.run(&[what, Value::Int8(keep), Value::Time(clock::now())])?,
+        None => FORGET.run(&[what]),
+        Some(keep) => SET.run(&[what, Value::Int8(keep), Value::Time(clock::now())]),
     };
-    match set.datum(0, 0) {
-        Some(after) => note_down(act, name, Jsonb(after)),
-        None => Ok(()),
-    }
+    set.map(drop)
 }
 
 /// Drops at most `most` rows of each kind that are kept long enough. Returns the number by kind.

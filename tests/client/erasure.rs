@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use postgres::Client;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use wallet_tests::{Database, archive, audit, dec};
+use wallet_tests::{Database, archive, audit, dec, state_of};
 
 /// Has characters that JSON escapes, and some that patterns would take for their own.
 const PERSON: &str = "al\"ice\\o'.?+(x@example.com";
@@ -22,7 +22,9 @@ fn fill(sql: &str, person: &str) -> String {
     let inside = serde_json::to_string(person).unwrap();
     let inside = &inside[1..inside.len() - 1];
     let literal = |text: &str| text.replace('\'', "''");
-    sql.replace("PERSON_JSON", &literal(inside))
+    let twice = inside.replace('\\', "\\\\").replace('"', "\\\"");
+    sql.replace("PERSON_TWICE", &literal(&twice))
+        .replace("PERSON_JSON", &literal(inside))
         .replace("PERSON", &literal(person))
         .replace("OTHER", OTHER)
 }
@@ -38,6 +40,12 @@ const SCENE: &str = r#"
     SELECT wallet.create_voucher('code-1', 5, max_redemptions => 3, actor => 'PERSON', metadata => '{"for": "PERSON_JSON"}');
     SELECT wallet.set_limit('*', 70, 'month', 'user', 'PERSON', actor => 'PERSON');
     SELECT wallet.set_plan('basic', '{"limits": [{"max": 100000, "period": "month"}]}', actor => 'PERSON', metadata => '{"by": "PERSON_JSON"}');
+    SELECT wallet.set_plan('personal', '{"limits": [{"max": 70000, "period": "day", "scope": "user", "subject": "PERSON_JSON"},
+                                                   {"max": 71000, "period": "day", "scope": "user+tag:end_user", "subject": "[\"*\",\"PERSON_TWICE\"]"}],
+                                        "model_rules": [{"scope": "user", "subject": "PERSON_JSON", "allowed": ["m"]}]}');
+    SELECT wallet.create_wallet('planned', plan => 'personal'); SELECT wallet.fund('planned', 10);
+    SELECT wallet.charge('planned', amount => 1, user_id => 'PERSON', model => 'm');
+    SELECT wallet.set_chargeback_rule('planned', 'fixed', '{"PERSON_JSON": 0.5}', dimension => 'tag:end_user');
     SELECT wallet.create_wallet('acme', metadata => '{"contact": "PERSON_JSON"}', actor => 'PERSON');
     SELECT wallet.create_wallet('other');
     SELECT wallet.fund('acme', 500, reference => 'pay_1', actor => 'PERSON', metadata => '{"payer": "PERSON_JSON"}', idempotency_key => 'f1');
@@ -90,6 +98,7 @@ const EXPECTED: &[&str] = &[
     "audit_log.subject",
     "bonus_rules.actor",
     "carried_forward.actor",
+    "chargeback_rules.shares",
     "funding_requests.actor",
     "funding_requests.metadata",
     "destinations.actor",
@@ -111,7 +120,9 @@ const EXPECTED: &[&str] = &[
     "model_rules.subject",
     "outbox.last_error",
     "outbox.payload",
+    "plan_rules.name",
     "plan_versions.actor",
+    "plan_versions.definition",
     "plan_versions.metadata",
     "prices.actor",
     "prices.metadata",
@@ -418,7 +429,7 @@ fn one_wallet_is_erased_alone() {
         client,
         "SELECT DISTINCT wallet_id FROM wallet.ledger_all WHERE user_id LIKE 'al\"%' ORDER BY 1",
     );
-    assert_eq!(left, ["other", "third"]);
+    assert_eq!(left, ["other", "planned", "third"]);
     let left = places(client, PERSON);
     assert!(
         left.contains("prices.actor") && !left.contains("members.user_id"),
@@ -518,4 +529,279 @@ fn erased_entries_are_as_immutable_as_others() {
     let moved = archive(client, "acme", Some(2)).unwrap();
     assert_eq!(moved, 2);
     verified(client, "acme", &scene.digest);
+}
+
+/// The part of a name is somebody else. Tags, actors and the subjects of limits are compared as a
+/// whole.
+#[test]
+fn another_person_keeps_limits_and_names() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('t1'); SELECT wallet.fund('t1', 1000);
+             SELECT wallet.set_limit('t1', 2, 'day', scope => 'tag:end_user', subject => 'mary.ann@example.org');
+             SELECT wallet.set_limit('t1', 2, 'day', scope => 'user', subject => 'mary.ann@example.org');
+             SELECT wallet.charge('t1', amount => 1, user_id => 'ann@example.org', tags => '{\"end_user\": \"ann@example.org\"}');
+             SELECT wallet.charge('t1', amount => 1, user_id => 'zoe', tags => '{\"end_user\": \"mary.ann@example.org\"}',
+                                  actor => 'mary.ann@example.org', metadata => '{\"of\": \"mary.ann@example.org\"}');
+             SELECT wallet.adjust('t1', 1, reason => 'mary.ann@example.org asked ann@example.org.', actor => 'bot of ann@example.org')",
+        )
+        .unwrap();
+    let kept: Value = client
+        .query_one(
+            "SELECT kept FROM wallet.erase_user('ann@example.org', 't1')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(kept, serde_json::json!({"ledger.actor": 1}));
+    let subjects = texts(&mut client, "SELECT DISTINCT subject FROM wallet.limits");
+    assert_eq!(subjects, ["mary.ann@example.org"]);
+    let error = client
+        .batch_execute("SELECT wallet.charge('t1', amount => 50, user_id => 'zoe', tags => '{\"end_user\": \"mary.ann@example.org\"}')")
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "WL002");
+    let row = client
+        .query_one(
+            "SELECT tags ->> 'end_user', actor, metadata ->> 'of' FROM wallet.entries WHERE user_id = 'zoe'",
+            &[],
+        )
+        .unwrap();
+    let mary = "mary.ann@example.org".to_owned();
+    assert_eq!(
+        [0, 1, 2].map(|column| row.get::<_, String>(column)),
+        [(); 3].map(|()| mary.clone())
+    );
+    let reasons = texts(
+        &mut client,
+        "SELECT regexp_replace(reason, 'erased-[-0-9a-f]+', 'X') FROM wallet.entries WHERE reason IS NOT NULL",
+    );
+    assert_eq!(reasons, ["mary.ann@example.org asked X."]);
+    audit(&mut client, "t1");
+}
+
+/// The words of the extension's own documents are no names. A replay still reads its answer.
+#[test]
+fn a_user_with_the_name_of_a_member_changes_no_form() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.set_price('m', 'input_tokens', 0.001, effective_from => '2020-01-01Z');
+             SELECT wallet.create_wallet('acme', low_balance => '{900}'); SELECT wallet.fund('acme', 1000);
+             SELECT wallet.set_recurring_grant('acme', 5, idempotency_key => 'g1', name => 'x');
+             SELECT wallet.set_topup_rule('acme', '{\"threshold\":1,\"amount\":10}');
+             SELECT wallet.set_limit('acme', 5000, 'lifetime', metric => 'input_tokens', idempotency_key => 'l1');
+             SELECT wallet.charge('acme', '{\"model\": \"m\", \"input_tokens\": 1000, \"user\": \"amount\"}', user_id => u,
+                                  metadata => jsonb_build_object('by', u, u, 1), tags => jsonb_build_object('who', u, 'lifetime', 'y'))
+               FROM unnest('{balance,amount,input_tokens,lifetime,threshold}'::text[]) u;
+             SELECT wallet.charge('acme', amount => 150)",
+        )
+        .unwrap();
+    let forms = "SELECT (SELECT string_agg(payload::text, ' ' ORDER BY event_id) FROM wallet.outbox)
+                     || (SELECT string_agg(concat(before, after), ' ' ORDER BY at, audit_id) FROM wallet.audit_log WHERE action <> 'erase_user')
+                     || (SELECT string_agg(result::text, ' ' ORDER BY idempotency_key) FROM wallet.requests)
+                     || (SELECT string_agg(rule::text, ' ') FROM wallet.topup_rules)";
+    let before = texts(&mut client, forms);
+    for user in ["balance", "amount", "input_tokens", "lifetime", "threshold"] {
+        let row = client
+            .query_one(
+                "SELECT pseudonym, kept FROM wallet.erase_user($1)",
+                &[&user],
+            )
+            .unwrap();
+        assert!(row.get::<_, Option<String>>(0).is_some(), "{user}");
+        assert_eq!(row.get::<_, Value>(1), serde_json::json!({}), "{user}");
+    }
+    assert_eq!(texts(&mut client, forms), before);
+    let usage = texts(
+        &mut client,
+        "SELECT DISTINCT regexp_replace(usage::text, 'erased-[-0-9a-f]+', 'X') FROM wallet.ledger WHERE usage ? 'model'",
+    );
+    assert_eq!(
+        usage,
+        [r#"{"user": "X", "model": "m", "input_tokens": 1000}"#]
+    );
+    let left: i64 = client
+        .query_one(
+            "SELECT count(*) FROM wallet.ledger WHERE user_id NOT LIKE 'erased-%' OR tags ->> 'who' NOT LIKE 'erased-%' OR tags ->> 'lifetime' <> 'y'",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 0);
+    let replayed: bool = client
+        .query_one("SELECT replayed FROM wallet.set_recurring_grant('acme', 5, idempotency_key => 'g1', name => 'x')", &[])
+        .unwrap()
+        .get(0);
+    assert!(replayed);
+    audit(&mut client, "acme");
+}
+
+/// An erasure everywhere renames the person in plans too. The rules of the plan are then those of
+/// the pseudonym, and nothing has to be taken over.
+#[test]
+fn a_plan_and_its_rules_name_the_same_person() {
+    let scene = &mut scene();
+    let client = &mut scene.client;
+    let rules =
+        "SELECT concat(kind, ' ', name, ' ', rule ->> 'subject') FROM wallet.plan_of('planned')
+                  WHERE source = 'plan' AND kind IN ('limit', 'model_rule') ORDER BY 1";
+    let stored = "SELECT 'limit ' || subject FROM wallet.limits WHERE wallet_id = 'planned'
+                   UNION SELECT 'model_rule ' || subject FROM wallet.model_rules WHERE wallet_id = 'planned' ORDER BY 1";
+    let (before, rows) = (texts(client, rules), texts(client, stored));
+    assert_eq!((before.len(), rows.len()), (3, 3));
+    let (pseudonym, _, kept, _) = erase(client, "wallet.erase_user('PERSON')");
+    let pseudonym = pseudonym.unwrap();
+    assert_eq!(kept, serde_json::json!({}));
+    let renamed = |texts: Vec<String>| -> BTreeSet<String> {
+        let inside = serde_json::to_string(PERSON).unwrap();
+        let inside = inside.trim_matches('"');
+        let rename = |text: String| text.replace(inside, &pseudonym).replace(PERSON, &pseudonym);
+        texts.into_iter().map(rename).collect()
+    };
+    client
+        .batch_execute("SELECT wallet.charge('planned', amount => 1)")
+        .unwrap();
+    assert_eq!(
+        texts(client, rules).into_iter().collect::<BTreeSet<_>>(),
+        renamed(before)
+    );
+    assert_eq!(
+        texts(client, stored).into_iter().collect::<BTreeSet<_>>(),
+        renamed(rows)
+    );
+    let taken = "SELECT count(*)::text FROM wallet.audit WHERE wallet = 'planned' AND action = 'take_over_plan'";
+    let taken = texts(client, taken);
+    let error = client
+        .batch_execute(&format!(
+            "SELECT wallet.charge('planned', amount => 1, user_id => '{pseudonym}', model => 'other')"
+        ))
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "WL009");
+    assert_eq!(taken, ["1"]);
+    verified(client, "planned", &scene.digest);
+}
+
+/// An erasure in one wallet leaves the plan, whose rules on the person then apply again.
+#[test]
+fn a_plan_applies_after_an_erasure_in_one_wallet() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.set_plan('team', '{\"limits\": [{\"max\": 5, \"period\": \"day\", \"scope\": \"user\", \"subject\": \"ann@example.com\"}],
+                 \"recurring_grants\": [{\"amount\": 1}],
+                 \"model_rules\": [{\"scope\": \"user\", \"subject\": \"ann@example.com\", \"allowed\": [\"gpt*\"]}]}');
+             SELECT wallet.create_wallet('c1', plan => 'team'); SELECT wallet.fund('c1', 100);
+             SELECT wallet.charge('c1', amount => 1, model => 'gpt-4o', user_id => 'ann@example.com')",
+        )
+        .unwrap();
+    let kept: Value = client
+        .query_one(
+            "SELECT kept FROM wallet.erase_user('ann@example.com', 'c1')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(kept, serde_json::json!({"plan_versions.definition": 1}));
+    for (call, code) in [
+        ("amount => 50, model => 'gpt-4o'", "WL002"),
+        ("amount => 1, model => 'claude'", "WL009"),
+    ] {
+        let error = client
+            .batch_execute(&format!(
+                "SELECT wallet.charge('c1', {call}, user_id => 'ann@example.com')"
+            ))
+            .unwrap_err();
+        assert_eq!(error.code().unwrap().code(), code, "{call}");
+    }
+    client
+        .batch_execute("SELECT wallet.charge('c1', amount => 1, user_id => 'bob')")
+        .unwrap();
+    let grants = texts(
+        &mut client,
+        "SELECT count(*)::text FROM wallet.entries WHERE kind = 'funding' AND amount = 1",
+    );
+    assert_eq!(grants, ["1"]);
+    let rules = texts(
+        &mut client,
+        "SELECT subject FROM wallet.model_rules WHERE wallet_id = 'c1'",
+    );
+    assert_eq!(rules, ["ann@example.com"]);
+    audit(&mut client, "c1");
+}
+
+/// The query of docs/ledger.md finds a changed name that is disguised as an erasure.
+#[test]
+fn the_query_for_disguised_changes_finds_them() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ledger.md")).unwrap();
+    let (_, rest) = text.split_once("fingerprint was erased too:").unwrap();
+    let (query, _) = rest.split_once(';').unwrap();
+    let scene = &mut scene();
+    let client = &mut scene.client;
+    erase(client, "wallet.erase_user('PERSON')");
+    let found = |client: &mut Client| client.query(query.trim(), &[]).unwrap().len();
+    let erased = texts(
+        client,
+        "SELECT entry_id::text FROM wallet.ledger_all WHERE octet_length(person_proof) = 32",
+    );
+    assert!(erased.len() > 3);
+    assert_eq!(found(client), 0);
+    client
+        .batch_execute(
+            "SET session_replication_role = replica;
+             UPDATE wallet.ledger SET user_id = 'mallory', actor = NULL WHERE octet_length(person_proof) = 32;
+             RESET session_replication_role",
+        )
+        .unwrap();
+    let changed = texts(
+        client,
+        "SELECT entry_id::text FROM wallet.ledger WHERE user_id = 'mallory'",
+    );
+    assert!(!changed.is_empty());
+    assert_eq!(found(client), changed.len());
+}
+
+/// A charge locks a child before its parent, and so does the erasure, whatever the names are.
+#[test]
+fn a_child_is_locked_before_its_parent() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('z'); SELECT wallet.create_wallet('z/a'); SELECT wallet.create_wallet('z/a/b');
+             SELECT wallet.fund('z', 100); SELECT wallet.set_parent('z/a', 'z'); SELECT wallet.set_parent('z/a/b', 'z/a');
+             SELECT wallet.charge('z/a/b', amount => 1, user_id => 'person-one');
+             SELECT wallet.set_member(w, 'person-one') FROM unnest('{z,z/a,z/a/b}'::text[]) w",
+        )
+        .unwrap();
+    let mut holding = database.connect();
+    let mut open = holding.transaction().unwrap();
+    open.batch_execute("SELECT wallet.set_limit('z/a/b', 1000, 'day')")
+        .unwrap();
+    let mut other = database.connect();
+    let erasing = std::thread::spawn(move || {
+        other
+            .batch_execute("SELECT wallet.erase_user('person-one')")
+            .map_err(|error| state_of(&error))
+    });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let begun = std::time::Instant::now();
+    while client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == 0 {
+        assert!(begun.elapsed().as_secs() < 60, "the erasure does not wait");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // It waits for the deepest wallet and has locked none of those above it.
+    for above in ["z", "z/a"] {
+        client
+            .batch_execute(&format!(
+                "BEGIN; SET LOCAL lock_timeout = '5s'; SELECT wallet.set_limit('{above}', 2000, 'day'); COMMIT"
+            ))
+            .unwrap();
+    }
+    open.commit().unwrap();
+    assert_eq!(erasing.join().unwrap(), Ok(()));
 }

@@ -164,6 +164,18 @@ fn everything_is_kept_by_default_and_steps_are_small() {
         .unwrap()
         .get(0);
     assert_eq!(audited, 2);
+    let kept: Vec<[Option<String>; 2]> = client
+        .query(
+            "SELECT before ->> 'keep', after ->> 'keep' FROM wallet.audit
+              WHERE action = 'set_retention' ORDER BY at",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| [row.get(0), row.get(1)])
+        .collect();
+    let month = Some("30 days".to_owned());
+    assert_eq!(kept, [[None, month.clone()], [month, None]]);
     let keyed =
         |keep| format!("SELECT wallet.set_retention('events', {keep}, idempotency_key => 'r')");
     client.batch_execute(&keyed("'30 days'")).unwrap();

@@ -264,7 +264,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
     f(Admin, All, "set_usage_mapping", r#"wallet.set_usage_mapping('fn-map', NULL{a})"#),
     f(Worker, All, "sweep_expired", "wallet.sweep_expired()"),
-    f(Nobody, Inside, "without_person", "wallet.without_person('zoe', 'zoe', 'x', false)"),
+    f(Nobody, Inside, "without_person", "wallet.without_person('zoe', 'zoe', 'x', 'name')"),
     f(Nobody, Inside, "announce_change", "wallet.announce_change()"),
     f(Nobody, Inside, "apply_privileges", "wallet.apply_privileges({other_role})"),
     f(Nobody, Inside, "level_role", "wallet.level_role('reader')"),

@@ -196,7 +196,6 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
-            call("drop_old", "", CONSTANT, "SELECT * FROM wallet.drop_old()"),
             call("retention", "", CONSTANT, "SELECT * FROM wallet.retention"),
             call(
                 "set_retention",
