@@ -1,13 +1,17 @@
 //! Keeps the tables small: releases expired holds, ends grants, and removes ended windows of
 //! limits.
 
+use std::panic::AssertUnwindSafe;
+
 use crate::access::grants;
-use crate::error::Result;
+use crate::error::{Result, quoted};
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::pg::clock;
+use crate::pg::subtransaction::attempt;
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::session::as_owner;
 
 // Windows of default limits that were dropped or began again are not used any longer. The last
 // window of a subject is kept if its limit carries, because the next window needs it,
@@ -54,16 +58,20 @@ statement!(
 );
 
 statement!(
-    /// Also wallets that are to take over a version of their plan.
+    /// Also wallets that are to take over a version of their plan, and whether that is so.
     WITH_DUE_GRANTS,
     [TIMESTAMPTZOID, INT8OID],
     "WITH begun AS MATERIALIZED (
         SELECT DISTINCT ON (p.plan) p.plan, p.version FROM wallet.plan_versions p
          WHERE p.effective_from <= $1 ORDER BY p.plan, p.effective_from DESC, p.version DESC
      )
-     SELECT w.wallet_id FROM wallet.wallets w LEFT JOIN begun b ON b.plan = w.plan
-      WHERE w.grants_due <= $1
-         OR w.status <> 'closed' AND (w.next_plan_at <= $1 OR b.version IS DISTINCT FROM w.plan_version)
+     SELECT w.wallet_id, p.due
+       FROM wallet.wallets w
+       LEFT JOIN begun b ON b.plan = w.plan
+      CROSS JOIN LATERAL (
+            SELECT w.status <> 'closed'
+                   AND (coalesce(w.next_plan_at <= $1, false) OR b.version IS DISTINCT FROM w.plan_version) AS due) p
+      WHERE w.grants_due <= $1 OR p.due
       ORDER BY 1 LIMIT $2"
 );
 
@@ -81,39 +89,73 @@ pub fn prune_windows() -> Result<i64> {
 /// most `most` wallets.
 /// Returns the number of wallets. Goes through the wallets once, by name, and locks the row of each
 /// before its lanes, so that two sweeps do not wait for each other.
+///
+/// A wallet that cannot take over the version of its plan is left as it is, with a warning. The
+/// others do not depend on it. The caller has checked the rights, and has no session open.
 pub fn sweep(most: i64) -> Result<i64> {
     let now = Value::Time(clock::now());
-    let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
-    let due: Vec<String> = (0..due.len())
-        .map(|row| due.need(row, 0))
-        .collect::<Result<_>>()?;
+    let due: Vec<(String, bool)> = as_owner(|_| {
+        let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
+        let row = |row| Ok((due.need(row, 0)?, due.need(row, 1)?));
+        (0..due.len()).map(row).collect()
+    })?;
     let mut due = due.into_iter().peekable();
     let (mut swept, mut left) = (0, most);
     let mut last: Option<String> = None;
     loop {
         let after = Value::OptText(last.as_deref());
         let (mut next, mut grants) = (None, due.peek().is_some());
-        let or_grants = Value::OptText(due.peek().map(String::as_str));
+        let or_grants = Value::OptText(due.peek().map(|(wallet, _)| wallet.as_str()));
         if left > 0 {
-            let rows = WITH_EXPIRED_HOLDS.run_in_order(&[now, after, or_grants])?;
-            next = rows.get::<String>(0, 0);
-            grants = grants && !rows.get::<bool>(0, 1).unwrap_or(false);
+            let of = [now, after, or_grants];
+            (next, grants) = as_owner(|_| {
+                let rows = WITH_EXPIRED_HOLDS.run_in_order(&of)?;
+                let first = rows.get::<bool>(0, 1).unwrap_or(false);
+                Ok((rows.get::<String>(0, 0), grants && !first))
+            })?;
         }
-        let holds = !grants || due.peek() == next.as_ref();
-        let Some(wallet) = (if grants { due.next() } else { next }) else {
+        let holds = !grants || due.peek().map(|(wallet, _)| wallet) == next.as_ref();
+        let one = match grants {
+            true => due.next(),
+            false => next.map(|wallet| (wallet, false)),
+        };
+        let Some((wallet, plan)) = one else {
             return Ok(swept);
         };
-        if grants {
-            due::sweep(&wallet)?;
+        if plan && !take_over(&wallet)? {
+            // Each call on the wallet would fail as this one has.
+            last = Some(wallet);
+            continue;
         }
-        let booked = match holds {
-            true => sweep_holds(&wallet, left)?,
-            false => 0,
-        };
+        let booked = as_owner(|_| {
+            if grants {
+                due::sweep(&wallet)?;
+            }
+            match holds {
+                true => sweep_holds(&wallet, left),
+                false => Ok(0),
+            }
+        })?;
         left -= booked;
         // The remaining holds may be locked by other calls.
         swept += i64::from(grants || booked > 0);
         last = Some(wallet);
+    }
+}
+
+/// Takes over the version of a wallet's plan. Returns false, with a warning, if that fails.
+fn take_over(wallet: &str) -> Result<bool> {
+    let work = || as_owner(|_| due::sweep(wallet));
+    match attempt(AssertUnwindSafe(work), |()| true)? {
+        Ok(()) => Ok(true),
+        Err(failure) => {
+            pgrx::warning!(
+                "could not take over the plan of wallet {}: {}",
+                quoted(wallet),
+                failure.message
+            );
+            Ok(false)
+        }
     }
 }
 
