@@ -24,16 +24,17 @@ pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     Ok(Some(rules))
 }
 
-/// Whether a call that holds a lane can book what is due. It must not wait for the wallet's row: the
-/// transaction that holds the row may be waiting for the lane. A version of the plan that began while
-/// the call waited for the lane is left to the next call then. Due grants are not: the amount to
-/// spend depends on them.
+/// Whether a call that holds a lane can book what is due. It must not wait for the wallet's row:
+/// the transaction that holds the row may be waiting for the lane. A version of the plan that began
+/// while the call waited for the lane is left to the next call then. Due grants are not: the amount
+/// to spend depends on them.
 pub fn can_begin(wallet: &str, rules: &WalletConfig) -> Result<bool> {
     Ok(try_lock_wallet(wallet)? || rules.grants_are_due_at(clock::now()))
 }
 
-/// Books the due movements of a wallet's grants, and takes over the version of its plan: in between,
-/// when the rules changed. Locks the wallet's row and all lanes if there is something to do.
+/// Books the due movements of a wallet's grants, and takes over the version of its plan: in
+/// between, when the rules changed. Locks the wallet's row and all lanes if there is something to
+/// do.
 pub fn sweep(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
     // Another call may have booked them while this one waited for the lock.
@@ -49,8 +50,8 @@ pub fn sweep(wallet: &str) -> Result<()> {
     Ok(())
 }
 
-/// Books the movements that were due before the rules of the wallet's plan changed, or before now if
-/// they have not: the grants of a plan end with it. The caller has locked the wallet's row.
+/// Books the movements that were due before the rules of the wallet's plan changed, or before now
+/// if they have not: the grants of a plan end with it. The caller has locked the wallet's row.
 pub fn before_change(wallet: &str) -> Result<()> {
     let rules = config::read(wallet)?;
     let ended = rules.plan_ended().unwrap_or_else(clock::now);
