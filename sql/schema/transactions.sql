@@ -180,6 +180,8 @@ LANGUAGE plpgsql STABLE ROWS 50
 SET search_path = pg_catalog, wallet, pg_temp
 -- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
+-- A page is a few entries, which have an index, whatever the statistics say.
+SET enable_seqscan = off
 SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column

@@ -90,6 +90,8 @@ impl<'a> Tenants<'a> {
 /// Functions that only compute, or have an answer for no wallet: whoever may execute them needs no
 /// claim.
 const PURE: &[&str] = &[
+    "check_cursor",
+    "check_dimensions",
     "day_begins",
     "day_begun",
     "digest",
@@ -99,9 +101,12 @@ const PURE: &[&str] = &[
     "exchanged",
     "hour_of",
     "key_owner",
+    "payload_digest",
     "period_end",
+    "person_digest",
     "readable_price_lists",
     "readable_wallets",
+    "span_in",
     "usage_attributes",
 ];
 

@@ -52,6 +52,10 @@ const TABLES: &[&str] = &[
     "api_keys",
     "origin_rules",
     "model_rules",
+    "plan_versions",
+    "plan_rules",
+    "destinations",
+    "deliveries",
     "audit_log",
 ];
 
@@ -111,7 +115,12 @@ fn fill(database: &Database) {
     // One top-up is open, another rule waits for its time.
     client
         .batch_execute(
-            "SELECT wallet.set_topup_rule('acme', '{\"threshold\":200,\"amount\":10}');
+            "SELECT wallet.set_destination('acme', 'webhook', 'https://example.com/hook'),
+                    wallet.set_destination('*', 'email', 'events@example.com', '{topup_requested}');
+             SELECT wallet.create_wallet('org', lanes => 2), wallet.create_wallet('team');
+             SELECT wallet.fund('org', 50), wallet.set_parent('team', 'org');
+             SELECT wallet.charge('team', amount => 3), wallet.hold('team', amount => 1, ttl => '1 day');
+             SELECT wallet.set_topup_rule('acme', '{\"threshold\":200,\"amount\":10}');
              SELECT wallet.fund('acme', 200), wallet.charge('acme', amount => 200);
              SELECT wallet.set_topup_rule('acme', '{\"threshold\":100,\"amount\":20}', name => 'covered');
              SELECT wallet.set_topup_rule('hot', '{\"interval\":\"weekly\",\"amount\":10}')",

@@ -233,7 +233,7 @@ impl Basis {
             quoted(parent)
         ))
         .hint(format!(
-            "Name wallet {} in the call, or take the parent away first with set_parent({}, NULL).",
+            "Name wallet {} in the call, or take the parent away first: SELECT wallet.set_parent({}, NULL);",
             quoted(parent),
             literal(wallet)
         )))
