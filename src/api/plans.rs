@@ -1,6 +1,6 @@
 //! SQL functions on plans.
 
-use crate::access::audit::Of;
+use crate::access::audit::{Of, enter_audited};
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
@@ -85,7 +85,9 @@ fn assign_plan(
             .with("plan", new.plan)
             .with("at", new.at.and_then(begins))
             .with("reset_settings", new.reset_settings);
-        call.change(Level::Admin, Of::Wallet, |call| assign::assign(&new, call))
+        enter_audited(Level::Admin, &call.act(), Of::Wallet, |session| {
+            assign::assign(session, &new, call.idempotent())
+        })
     };
     work().or_raise();
 }

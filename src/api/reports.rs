@@ -112,7 +112,8 @@ fn prune_windows() -> i64 {
 fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {
     let work = || {
         let most = most.unwrap_or(upkeep::PORTION).max(1);
-        enter(Need::Upkeep, ALL_WALLETS, |_| upkeep::sweep(most))
+        enter(Need::Upkeep, ALL_WALLETS, |_| Ok(()))?;
+        upkeep::sweep(most)
     };
     as_one_call(work).or_raise()
 }

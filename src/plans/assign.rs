@@ -2,18 +2,22 @@
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
+use crate::ledger::grants::due;
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::{config, following, plan_book, plan_marks};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::plans::versions::require_future;
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     ASSIGN,
     [TEXTOID, TEXTOID],
-    "UPDATE wallet.wallets SET plan = $2, next_plan = NULL, next_plan_at = NULL WHERE wallet_id = $1"
+    "UPDATE wallet.wallets
+        SET plan = $2, plan_version = NULL, next_plan = NULL, next_plan_at = NULL
+      WHERE wallet_id = $1"
 );
 
 statement!(
@@ -36,14 +40,16 @@ pub struct Assignment<'a> {
 
 /// Assigns a plan to a wallet, once per idempotency key. It replaces an assignment whose time is
 /// still to come.
-pub fn assign(new: &Assignment<'_>, call: IdempotentCall<'_>) -> Result<()> {
+///
+/// The error 42704 unless the caller may see the plan.
+pub fn assign(session: &Session, new: &Assignment<'_>, call: IdempotentCall<'_>) -> Result<()> {
     let wallet = new.wallet;
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {
         return Ok(());
     }
     if let Some(plan) = new.plan {
-        plan_book::require(plan)?;
+        plan_book::require_visible(session, plan)?;
     }
     let now = clock::now();
     if let Some(at) = new.at {
@@ -66,6 +72,7 @@ pub fn assign(new: &Assignment<'_>, call: IdempotentCall<'_>) -> Result<()> {
         None => {
             // A version of the plan before that is due is not taken over any more.
             config::lock_to_change(wallet)?.0.require_open(wallet)?;
+            due::before_change(wallet)?;
             if new.reset_settings {
                 plan_marks::forget_own_settings(wallet)?;
             }

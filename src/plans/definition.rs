@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
 use crate::items::{Item, Items};
 use crate::ledger::grants::recurring::NewRecurring;
-use crate::ledger::grants::recurring_args::period;
+use crate::ledger::grants::recurring_args::{lifetime_text, period};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::limits::limit_args::{self, LIMITS};
 use crate::ledger::limits::metric;
@@ -377,12 +377,12 @@ fn grant(item: &Item) -> Result<PlanGrant<'_>> {
     let rollover_max = item.number("rollover_max", None)?;
     let most = rollover_max.map(|most| args::amount("rollover_max", Some(&most)));
     let amount = args::positive_amount("amount", item.number("amount", None)?.as_ref());
-    let span = |key: &str, default| {
+    let span = |key: &str, default, read: fn(&str, Option<&str>) -> Result<String>| {
         let text = item.text(key, default)?;
-        let span = text.map(|text| period(key, Some(text))).transpose();
+        let span = text.map(|text| read(key, Some(text))).transpose();
         item.told(span.map_err(|error| error.about(key)))
     };
-    let Some(period) = span("period", Some("month"))? else {
+    let Some(period) = span("period", Some("month"), period)? else {
         return Err(item.missing("period", "Leave it out for a month."));
     };
     let scope = item.json("scope")?;
@@ -390,7 +390,7 @@ fn grant(item: &Item) -> Result<PlanGrant<'_>> {
         name: name(item)?,
         amount: item.told(amount.map_err(|error| error.about("amount")))?,
         period,
-        expires_after: span("expires_after", None)?,
+        expires_after: span("expires_after", None, lifetime_text)?,
         rollover_max: item.told(
             most.transpose()
                 .map_err(|error| error.about("rollover_max")),

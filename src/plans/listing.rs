@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::error::Result;
 use crate::ledger::limits::set;
-use crate::ledger::wallets::model_rules;
 use crate::ledger::wallets::plan_marks::{Marks, RuleKind};
+use crate::ledger::wallets::{config, model_rules};
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
 use crate::plans::definition::{Definition, PlanSettings};
@@ -165,7 +165,13 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
             listed.push(own(kind, row, "own"));
         }
     }
+    let is_pooled = config::read(wallet)?.pool.is_some();
     for (kind, name, rule) in planned {
+        // The parent pays, so nothing brings the wallet money.
+        let brings = matches!(kind, RuleKind::RecurringGrant | RuleKind::TopupRule);
+        if is_pooled && brings {
+            continue;
+        }
         if !taken.contains(&(kind.as_str(), &*name)) {
             listed.push(Listed {
                 kind: kind.as_str(),

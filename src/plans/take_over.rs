@@ -10,6 +10,7 @@ use crate::access::members::{NewModelRule, RuleScope};
 use crate::alerts::topup_rules;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
+use crate::ledger::grants::due;
 use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::limits::drop::drop_of_plan;
 use crate::ledger::limits::rows::{Key, with_key};
@@ -43,14 +44,17 @@ const UNKNOWN_PRICE: &str = "reject";
 
 /// Registers the function that sets the rules of a plan, when the library is loaded.
 pub fn register() {
-    following::register(follow);
+    following::register(follow, ended_grants);
 }
 
 /// Sets the rules of a wallet's plan. The wallet's row is locked.
 fn follow(wallet: &str, step: Step) -> Result<()> {
+    if step == Step::TakeOver {
+        due::before_change(wallet)?;
+    }
     let now = clock::now();
     let (plan, in_force) = versions::of_wallet(wallet, now)?;
-    if step == Step::TakeOver {
+    if step != Step::Restore {
         // First, so that the calls below find nothing that is due.
         let version = in_force.as_ref().map(|one| one.version);
         TAKEN_OVER.run(&[
@@ -62,26 +66,23 @@ fn follow(wallet: &str, step: Step) -> Result<()> {
         // Other backends learn from the epoch that nothing is due any more.
         change::change(wallet, |_| Ok(()))?;
     }
-    let empty;
-    let (definition, actor) = match &in_force {
-        Some(one) => (&one.definition, one.actor.as_deref()),
-        None => {
-            empty = Definition::empty()?;
-            (&empty, None)
-        }
-    };
-    Taking {
-        wallet,
-        definition,
-        actor,
-        marks: Marks::of(wallet)?,
-        is_pooled: config::read(wallet)?.pool.is_some(),
+    let empty = Definition::empty()?;
+    let taking = Taking::of(wallet, in_force.as_ref(), &empty)?;
+    if step != Step::Restore {
+        recurring::forget(wallet, &taking.ended_grants()?)?;
     }
-    .all()?;
+    taking.all()?;
     match step {
-        Step::TakeOver => note(wallet, plan.as_deref(), in_force.as_ref()),
+        Step::TakeOver | Step::Begin => note(wallet, plan.as_deref(), in_force.as_ref()),
         Step::Restore => Ok(()),
     }
+}
+
+/// The names of the recurring grants of the plan that a wallet has taken over that the version in
+/// force does not have, or has with other values.
+fn ended_grants(wallet: &str) -> Result<Vec<String>> {
+    let (_, in_force) = versions::of_wallet(wallet, clock::now())?;
+    Taking::of(wallet, in_force.as_ref(), &Definition::empty()?)?.ended_grants()
 }
 
 /// Records in the audit trail that a wallet has taken a version over.
@@ -112,7 +113,22 @@ struct Taking<'a> {
     is_pooled: bool,
 }
 
-impl Taking<'_> {
+impl<'a> Taking<'a> {
+    /// `empty` is the definition of a wallet without a plan in force.
+    fn of(
+        wallet: &'a str,
+        in_force: Option<&'a InForce>,
+        empty: &'a Definition,
+    ) -> Result<Taking<'a>> {
+        Ok(Taking {
+            wallet,
+            definition: in_force.map_or(empty, |one| &one.definition),
+            actor: in_force.and_then(|one| one.actor.as_deref()),
+            marks: Marks::of(wallet)?,
+            is_pooled: config::read(wallet)?.pool.is_some(),
+        })
+    }
+
     fn all(&self) -> Result<()> {
         self.settings()?;
         self.limits()?;
@@ -262,6 +278,22 @@ impl Taking<'_> {
             model_rules::set_of_plan(wallet, &new)?;
         }
         mark(wallet, kind, &marks)
+    }
+
+    /// The names of the recurring grants of the version before that this version does not have, or
+    /// has with other values. They grant nothing from the change on.
+    fn ended_grants(&self) -> Result<Vec<String>> {
+        let kind = RuleKind::RecurringGrant;
+        let mut names = self.marks.names(kind);
+        if !self.is_pooled {
+            let plan = self.definition.grants()?;
+            names.retain(|name| {
+                let mut same = plan.iter().filter(|grant| grant.name() == name);
+                let form = same.next().map(|grant| grant.form());
+                self.marks.form(kind, name) != form.as_deref()
+            });
+        }
+        Ok(names)
     }
 
     fn grants(&self) -> Result<()> {

@@ -112,7 +112,7 @@ pub struct InForce {
 }
 
 fn read(plan: &str, version: i64) -> Result<InForce> {
-    let rows = DEFINITION.run(&[Value::Text(plan), Value::Int8(version)])?;
+    let rows = DEFINITION.read_latest(&[Value::Text(plan), Value::Int8(version)])?;
     let broken = || Error::internal(format!("plan {plan:?} has no version {version}"));
     if rows.is_empty() {
         return Err(broken());

@@ -1,16 +1,19 @@
 //! Keeps the tables small: releases expired holds, ends grants, and removes ended windows of
 //! limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 
 use crate::access::grants;
-use crate::error::Result;
+use crate::error::{Result, quoted};
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::ledger::wallets::branches::{Branches, Place, lock_wallet_and_lanes};
 use crate::pg::clock;
+use crate::pg::subtransaction::attempt;
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::session::as_owner;
 use crate::storage::wallet_row::lock_wallet;
 
 // Windows of default limits that were dropped or began again are not used any longer. The last
@@ -62,16 +65,20 @@ statement!(
 );
 
 statement!(
-    /// Also wallets that are to take over a version of their plan.
+    /// Also wallets that are to take over a version of their plan, and whether that is so.
     WITH_DUE_GRANTS,
     [TIMESTAMPTZOID, INT8OID],
     "WITH begun AS MATERIALIZED (
         SELECT DISTINCT ON (p.plan) p.plan, p.version FROM wallet.plan_versions p
          WHERE p.effective_from <= $1 ORDER BY p.plan, p.effective_from DESC, p.version DESC
      )
-     SELECT w.wallet_id FROM wallet.wallets w LEFT JOIN begun b ON b.plan = w.plan
-      WHERE w.grants_due <= $1
-         OR w.status <> 'closed' AND (w.next_plan_at <= $1 OR b.version IS DISTINCT FROM w.plan_version)
+     SELECT w.wallet_id, p.due
+       FROM wallet.wallets w
+       LEFT JOIN begun b ON b.plan = w.plan
+      CROSS JOIN LATERAL (
+            SELECT w.status <> 'closed'
+                   AND (coalesce(w.next_plan_at <= $1, false) OR b.version IS DISTINCT FROM w.plan_version) AS due) p
+      WHERE w.grants_due <= $1 OR p.due
       ORDER BY 1 LIMIT $2"
 );
 
@@ -87,18 +94,24 @@ pub fn prune_windows() -> Result<i64> {
 
 /// Books what is due in all wallets: at most `most` expired holds, and the grants and plans of at
 /// most `most` wallets. Returns the number of wallets.
+///
+/// A wallet that cannot take over the version of its plan is left as it is, with a warning. The
+/// others do not depend on it. The caller has checked the rights, and has no session open.
 pub fn sweep(most: i64) -> Result<i64> {
-    let rows = WITH_DUE_GRANTS.run(&[Value::Time(clock::now()), Value::Int8(most)])?;
-    let due = (0..rows.len()).map(|row| rows.need(row, 0));
+    let due = as_owner(|_| {
+        let rows = WITH_DUE_GRANTS.run(&[Value::Time(clock::now()), Value::Int8(most)])?;
+        let due = (0..rows.len()).map(|row| Ok((rows.need(row, 0)?, rows.need(row, 1)?)));
+        due.collect::<Result<BTreeMap<String, bool>>>()
+    })?;
     let mut sweep = Sweep {
-        due: due.collect::<Result<_>>()?,
+        due,
         held: BTreeSet::new(),
         left: most,
         swept: 0,
     };
     let mut last: Option<String> = None;
     loop {
-        let (held, next) = with_expired_holds(last, sweep.left)?;
+        let (held, next) = as_owner(|_| with_expired_holds(last, sweep.left))?;
         sweep.held = held;
         sweep.all()?;
         sweep.due.clear();
@@ -135,8 +148,8 @@ fn with_expired_holds(
 
 /// The wallets of a sweep.
 struct Sweep {
-    /// Wallets whose grants or plans are due.
-    due: BTreeSet<String>,
+    /// Wallets whose grants or plans are due, and whether they take over a version of their plan.
+    due: BTreeMap<String, bool>,
     /// Wallets with expired holds.
     held: BTreeSet<String>,
     /// How many holds may still be booked.
@@ -149,14 +162,17 @@ impl Sweep {
     /// Goes through the wallets in the order in which all calls lock wallets (`branches`), so that
     /// it waits neither for another sweep nor for a use that waits for it.
     fn all(&mut self) -> Result<()> {
-        let mut with_holds = Branches::default();
-        let mut places = BTreeSet::new();
-        for wallet in &self.held {
-            places.insert(with_holds.add(wallet)?);
-        }
-        for wallet in &self.due {
-            places.insert(Branches::default().add(wallet)?);
-        }
+        let (with_holds, places) = as_owner(|_| {
+            let mut with_holds = Branches::default();
+            let mut places = BTreeSet::new();
+            for wallet in &self.held {
+                places.insert(with_holds.add(wallet)?);
+            }
+            for wallet in self.due.keys() {
+                places.insert(Branches::default().add(wallet)?);
+            }
+            Ok((with_holds, places))
+        })?;
         let places: Vec<Place> = places.into_iter().collect();
         for of_payer in places.chunk_by(|(a, ..), (b, ..)| a == b) {
             self.of_payer(&of_payer[0].0, of_payer, &with_holds)?;
@@ -169,27 +185,66 @@ impl Sweep {
     fn of_payer(&mut self, payer: &str, places: &[Place], with_holds: &Branches) -> Result<()> {
         let uses: BTreeSet<Place> = with_holds.below(payer).collect();
         let all = uses.iter().chain(places).collect::<BTreeSet<&Place>>();
+        let mut failed = BTreeSet::new();
         for place in all {
             let wallet = place.2.as_str();
-            if self.due.contains(wallet) {
-                due::sweep(wallet)?;
+            match self.due.get(wallet) {
+                Some(true) if !take_over(wallet)? => {
+                    // Each call on the wallet would fail as this one has.
+                    failed.insert(wallet.to_owned());
+                    continue;
+                }
+                Some(false) => as_owner(|_| due::sweep(wallet))?,
+                _ => {}
             }
             if uses.contains(place) {
-                lock_wallet_and_lanes(wallet)?;
+                as_owner(|_| lock_wallet_and_lanes(wallet))?;
             } else if !uses.is_empty() {
-                lock_wallet(wallet)?;
+                as_owner(|_| lock_wallet(wallet))?;
             }
         }
-        for (.., wallet) in places {
+        for (.., wallet) in places.iter().filter(|(.., wallet)| !failed.contains(wallet)) {
             let booked = match self.left > 0 && self.held.contains(wallet) {
-                true => sweep_holds(wallet, self.left)?,
+                true => as_owner(|_| sweep_holds(wallet, self.left))?,
                 false => 0,
             };
             self.left -= booked;
             // The remaining holds may be locked by other calls.
-            self.swept += i64::from(booked > 0 || self.due.contains(wallet));
+            self.swept += i64::from(booked > 0 || self.due.contains_key(wallet));
         }
         Ok(())
+    }
+}
+
+/// Takes over the version of a wallet's plan. Returns false, with a warning, if that fails.
+fn take_over(wallet: &str) -> Result<bool> {
+    let work = || as_owner(|_| due::sweep(wallet));
+    match attempt(AssertUnwindSafe(work), |()| true)? {
+        Ok(()) => Ok(true),
+        Err(failure) => {
+            pgrx::warning!(
+                "could not take over the plan of wallet {}: {}",
+                quoted(wallet),
+                failure.message
+            );
+            Ok(false)
+        }
+    }
+}
+
+/// Takes over the version of a wallet's plan. Returns false, with a warning, if that fails.
+fn take_over(wallet: &str) -> Result<bool> {
+    let work = || as_owner(|_| due::sweep(wallet));
+    match attempt(AssertUnwindSafe(work), |()| true)? {
+        Ok(()) => Ok(true),
+        Err(failure) => {
+            pgrx::warning!(
+                "could not take over the plan of wallet {}: {}",
+                quoted(wallet),
+                failure.message
+            );
+            Ok(false)
+        }
     }
 }
 

@@ -19,6 +19,19 @@ pub fn lock_wallet(wallet: &str) -> Result<()> {
 }
 
 statement!(
+    TRY_LOCK_WALLET,
+    [TEXTOID],
+    "SELECT 1 FROM wallet.wallets WHERE wallet_id = $1 FOR NO KEY UPDATE SKIP LOCKED"
+);
+
+/// Locks the wallet's row unless another transaction has locked it. Returns whether it did. A call
+/// that holds a lane never waits for the row: the transaction that holds the row may be waiting for
+/// the lane.
+pub fn try_lock_wallet(wallet: &str) -> Result<bool> {
+    Ok(!TRY_LOCK_WALLET.run(&[Value::Text(wallet)])?.is_empty())
+}
+
+statement!(
     EXISTS,
     [TEXTOID],
     "SELECT FROM wallet.wallets WHERE wallet_id = $1"

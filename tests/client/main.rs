@@ -35,6 +35,7 @@ mod open_holds;
 mod over_time;
 mod pages;
 mod payments;
+mod plans;
 mod prices;
 mod refusals;
 mod report_growth;

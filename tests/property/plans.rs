@@ -495,7 +495,9 @@ impl Pair {
     /// Settings of the wallet's own become as if the plan had set them.
     fn reset(&mut self) {
         for key in 0..FIRST_LIMIT {
-            self.model.own.remove(&key);
+            if let Some(value) = self.model.own.remove(&key) {
+                self.model.of_plan.insert(key, value);
+            }
         }
     }
 

@@ -81,7 +81,9 @@ fn book(
     mut lane: Option<Lane>,
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
-        if rules.is_due() {
+        // A try that lost a race has locked the only lane until the end of the transaction.
+        let keeps_lane = attempt > 0 && rules.lanes == 1;
+        if rules.is_due() && (!keeps_lane || due::can_begin(request.wallet, rules)?) {
             // A request that would be refused after booking everything due is refused before
             // booking it.
             if let Some(rules) = due::lock(request.wallet)? {

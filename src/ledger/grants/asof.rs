@@ -14,6 +14,7 @@ use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::recurrence::Due;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config::WalletConfig;
+use crate::ledger::wallets::following;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -85,6 +86,9 @@ pub fn standing(
     let mut due = Due::default();
     let course = if rules.grants_are_due_at(now) || rules.keeps {
         while due.read_on(wallet, now, MAX_TURNS)? {}
+        if let Some(ended) = rules.plan_ended() {
+            due.end(&following::ended_grants(wallet)?, ended);
+        }
         let holds = kept::holdings(wallet, Some(now), None)?;
         let mut course = Course::new(lots, kept, general, holds, Timestamp(i64::MIN));
         course.run(now, &due.turns)?;

@@ -34,7 +34,10 @@ impl LockedLots<'_> {
             };
             self.follow(until, turns, floor)?;
             if !more {
-                return self.warn(now);
+                return match self.warns {
+                    true => self.warn(now),
+                    false => Ok(()),
+                };
             }
         }
     }

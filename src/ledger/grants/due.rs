@@ -8,7 +8,8 @@ use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::ledger::wallets::{config, following};
 use crate::pg::clock;
-use crate::storage::wallet_row::lock_wallet;
+use crate::pg::clock::Timestamp;
+use crate::storage::wallet_row::{lock_wallet, try_lock_wallet};
 
 /// Locks the wallet's row and all lanes to read the money of a wallet for whose grants something is
 /// due. Returns its rules, or `None` if another call has booked the due movements in the meantime.
@@ -23,18 +24,41 @@ pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     Ok(Some(rules))
 }
 
-/// Books the due movements of a wallet's grants, then takes over the version of its plan. Locks the
-/// wallet's row and all lanes if there is something to do.
+/// Whether a call that holds a lane can book what is due. It must not wait for the wallet's row:
+/// the transaction that holds the row may be waiting for the lane. A version of the plan that began
+/// while the call waited for the lane is left to the next call then. Due grants are not: the amount
+/// to spend depends on them.
+pub fn can_begin(wallet: &str, rules: &WalletConfig) -> Result<bool> {
+    Ok(try_lock_wallet(wallet)? || rules.grants_are_due_at(clock::now()))
+}
+
+/// Books the due movements of a wallet's grants, and takes over the version of its plan: in
+/// between, when the rules changed. Locks the wallet's row and all lanes if there is something to
+/// do.
 pub fn sweep(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
     // Another call may have booked them while this one waited for the lock.
-    let rules = config::read(wallet)?;
+    let mut rules = config::read(wallet)?;
+    if rules.plan_is_due() {
+        following::follow(wallet)?;
+        rules = config::read(wallet)?;
+    }
     if rules.grants_are_due_at(clock::now()) {
         config::note_catching_up();
         LockedLots::open(wallet)?.close()?;
     }
-    match rules.plan_is_due() {
-        true => following::follow(wallet),
-        false => Ok(()),
+    Ok(())
+}
+
+/// Books the movements that were due before the rules of the wallet's plan changed, or before now
+/// if they have not: the grants of a plan end with it. The caller has locked the wallet's row.
+pub fn before_change(wallet: &str) -> Result<()> {
+    let rules = config::read(wallet)?;
+    let ended = rules.plan_ended().unwrap_or_else(clock::now);
+    let before = Timestamp(ended.0.saturating_sub(1));
+    if rules.grants_are_due_at(before) {
+        config::note_catching_up();
+        LockedLots::open_as_of(wallet, before)?.close()?;
     }
+    Ok(())
 }

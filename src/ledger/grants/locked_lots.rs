@@ -59,6 +59,8 @@ pub struct LockedLots<'a> {
     pub(super) kept: Vec<Kept>,
     pub(super) swept: Vec<Holding>,
     opened: Timestamp,
+    /// False if the rest of what is due is booked next: a lot may have ended by now.
+    pub(super) warns: bool,
     pub(super) events: Vec<(Name, [u8; 16], Amount, Option<Timestamp>)>,
 }
 
@@ -66,17 +68,27 @@ impl<'a> LockedLots<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row
     /// lock.
     pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
+        LockedLots::open_at(wallet, clock::now(), true)
+    }
+
+    /// Like [`LockedLots::open`], for what was due by an earlier time. The caller opens the lots
+    /// again for the rest.
+    pub fn open_as_of(wallet: &'a str, at: Timestamp) -> Result<LockedLots<'a>> {
+        LockedLots::open_at(wallet, at, false)
+    }
+
+    fn open_at(wallet: &'a str, opened: Timestamp, warns: bool) -> Result<LockedLots<'a>> {
         let (rules, lanes) = config::lock_to_change(wallet)?;
         let whole = AllLanes::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
-        let opened = clock::now();
         let mut locked_lots = LockedLots {
             wallet,
             rules,
             kept,
             swept: Vec::new(),
             opened,
+            warns,
             whole,
             before,
             lots: lots::read_active(wallet)?,

@@ -128,6 +128,12 @@ impl Due {
         self.rows.push(rows);
         Ok(more)
     }
+
+    /// Leaves out the occurrences of recurring grants that ended at a time.
+    pub(super) fn end(&mut self, names: &[String], at: Timestamp) {
+        let ended = |turn: &Occurrence| names.iter().any(|name| **name == *turn.name);
+        self.turns.retain(|turn| turn.at < at || !ended(turn));
+    }
 }
 
 /// Records that more occurrences were booked.

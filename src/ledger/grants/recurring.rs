@@ -87,6 +87,12 @@ statement!(
 );
 
 statement!(
+    FORGET,
+    [TEXTOID, TEXTARRAYOID],
+    "DELETE FROM wallet.recurring_grants WHERE wallet_id = $1 AND name = ANY ($2)"
+);
+
+statement!(
     NAMES,
     [TEXTOID],
     "SELECT name FROM wallet.recurring_grants WHERE wallet_id = $1"
@@ -146,6 +152,17 @@ impl<'a> NewRecurring<'a> {
 pub fn names(wallet: &str) -> Result<Vec<String>> {
     let rows = NAMES.run(&[Value::Text(wallet)])?;
     (0..rows.len()).map(|row| rows.need(row, 0)).collect()
+}
+
+/// Removes recurring grants without booking the occurrences that are due. The caller has booked
+/// those before the end of the recurring grants, and opens the wallet's lots again.
+pub fn forget(wallet: &str, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    FORGET
+        .run(&[Value::Text(wallet), Value::OptTexts(Some(names))])
+        .map(drop)
 }
 
 /// The result of `set_recurring_grant`.

@@ -61,14 +61,33 @@ pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String
             ));
     }
     let days_in_all = i64::from(months) * 31 + i64::from(days);
-    if days_in_all > MAX_LIFE_DAYS || micros / DAY > MAX_LIFE_DAYS {
-        return Err(Error::argument(format!("{argument} is out of range"))
-            .detail("A grant lives for a hundred years at most.")
-            .hint(
-                "Give an interval such as 1 month, or leave it out for grants that do not expire.",
-            ));
-    }
+    require_life(argument, days_in_all.max(micros / DAY))?;
     Ok(Some(format!(
         "{months} months {days} days {micros} microseconds"
     )))
+}
+
+/// The lifetime of a grant in the form of a period, such as `30 days`. Returns it as an interval.
+pub fn lifetime_text(argument: &str, value: Option<&str>) -> Result<String> {
+    let life = period(argument, value)?;
+    let (count, unit) = life.split_once(' ').unwrap_or_default();
+    let days = match unit {
+        "years" => 12 * 31,
+        "months" => 31,
+        "weeks" => 7,
+        "days" => 1,
+        // The longest number of hours is less than eight years.
+        _ => 0,
+    };
+    require_life(argument, count.parse::<i64>().unwrap_or(0) * days)?;
+    Ok(life)
+}
+
+fn require_life(argument: &str, days: i64) -> Result<()> {
+    if days <= MAX_LIFE_DAYS {
+        return Ok(());
+    }
+    Err(Error::argument(format!("{argument} is out of range"))
+        .detail("A grant lives for a hundred years at most.")
+        .hint("Give an interval such as 1 month, or leave it out for grants that do not expire."))
 }

@@ -117,7 +117,7 @@ impl Basis {
             plan,
         } = rows.wallet;
         let plan_due = match &plan {
-            Some(plan) if status != "closed" => plan_book::due(plan, clock::now())?,
+            Some(plan) if status != "closed" => plan_book::due(plan)?,
             _ => None,
         };
         Ok(Basis {
@@ -175,7 +175,12 @@ impl Basis {
 
     /// True if the wallet's rows differ from the version of its plan that is in force.
     pub fn plan_is_due(&self) -> bool {
-        self.plan_due.is_some_and(|due| due <= clock::now())
+        self.plan_ended().is_some()
+    }
+
+    /// When the rules that the wallet has of its plan ended, if they have.
+    pub fn plan_ended(&self) -> Option<Timestamp> {
+        self.plan_due.filter(|due| *due <= clock::now())
     }
 
     /// True if a grant has expired or is to be repeated, and that is not booked yet.

@@ -18,8 +18,11 @@ use crate::storage::wallet_row::lock_wallet;
 /// A change of the rules of a wallet whose row is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The version in force is taken over.
+    /// The version in force is taken over. Before, the grants are booked that were due before the
+    /// rules changed.
     TakeOver,
+    /// The version in force of a plan that has just been assigned is taken over.
+    Begin,
     /// The rules of the version that was taken over return where the wallet has none of its own.
     Restore,
 }
@@ -65,18 +68,30 @@ pub fn read_ahead(wallet: &str) -> Result<Rc<WalletConfig>> {
 }
 
 type Follow = fn(&str, Step) -> Result<()>;
+type Ended = fn(&str) -> Result<Vec<String>>;
 
 thread_local! {
-    static FOLLOW: Cell<Option<Follow>> = const { Cell::new(None) };
+    static FOLLOW: Cell<Option<(Follow, Ended)>> = const { Cell::new(None) };
     /// Whether rules were read ahead of a version that is to be taken over.
     static BEHIND: Cell<bool> = const { Cell::new(false) };
     /// The transaction in which rules of a plan are being set.
     static APPLYING: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Registers the function that sets the rules of a plan.
-pub fn register(follow: Follow) {
-    FOLLOW.set(Some(follow));
+/// Registers the function that sets the rules of a plan, and the one that names the recurring
+/// grants that end with the change that is due.
+pub fn register(follow: Follow, ended: Ended) {
+    FOLLOW.set(Some((follow, ended)));
+}
+
+fn registered() -> Result<(Follow, Ended)> {
+    let all = FOLLOW.get();
+    all.ok_or_else(|| Error::internal("no function sets the rules of plans"))
+}
+
+/// The names of the recurring grants of the plan that end with the change that is due.
+pub fn ended_grants(wallet: &str) -> Result<Vec<String>> {
+    registered()?.1(wallet)
 }
 
 /// Whether rules of a plan are being set. The calls that do so set no rules of the wallet's own.
@@ -91,8 +106,7 @@ fn run(wallet: &str, step: Step) -> Result<()> {
             APPLYING.set(self.0);
         }
     }
-    let follow = FOLLOW.get();
-    let follow = follow.ok_or_else(|| Error::internal("no function sets the rules of plans"))?;
+    let (follow, _) = registered()?;
     let _before = PutBack(APPLYING.replace(Some(clock::transaction())));
     // The rules may be rolled back with this transaction.
     config::note_catching_up();
@@ -103,7 +117,9 @@ fn run(wallet: &str, step: Step) -> Result<()> {
 /// wallet's row, and all lanes if there is something to do.
 pub fn follow(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
-    match config::read(wallet)?.plan_is_due() {
+    // The calls that set the rules of a plan call this too. A version that begins meanwhile is
+    // taken over by the next call.
+    match !is_applying() && config::read(wallet)?.plan_is_due() {
         true => run(wallet, Step::TakeOver),
         false => Ok(()),
     }
@@ -121,7 +137,7 @@ fn follow_upwards(wallet: &str) -> Result<()> {
 /// Takes over the version of the wallet's plan that is in force, for a wallet whose plan was just
 /// assigned. The caller has locked the wallet's row.
 pub fn begin(wallet: &str) -> Result<()> {
-    run(wallet, Step::TakeOver)
+    run(wallet, Step::Begin)
 }
 
 /// After a rule of the wallet's own was dropped: the plan's rule returns. The caller has locked the

@@ -38,9 +38,13 @@ statement!(
 );
 
 statement!(
+    /// The marks become those of a plan, with values that no plan has.
     FORGET,
-    [TEXTOID, TEXTOID],
-    "DELETE FROM wallet.plan_rules WHERE wallet_id = $1 AND kind = $2"
+    [TEXTOID],
+    "WITH own AS (
+        DELETE FROM wallet.plan_rules WHERE wallet_id = $1 AND kind = 'own_setting' RETURNING name)
+     INSERT INTO wallet.plan_rules (wallet_id, kind, name, form)
+     SELECT $1, 'setting', o.name, E'\\n' FROM own o"
 );
 
 /// A kind of rule that a plan may have.
@@ -155,10 +159,10 @@ pub fn own_settings(wallet: &str, names: &[&str]) -> Result<()> {
     mark(wallet, RuleKind::OwnSetting, &own)
 }
 
-/// Forgets which settings were set for the wallet alone.
+/// Forgets which settings were set for the wallet alone. The version that is taken over next sets
+/// them: to its own values, or to the built-in ones.
 pub fn forget_own_settings(wallet: &str) -> Result<()> {
-    let of = [wallet, RuleKind::OwnSetting.as_str()].map(Value::Text);
-    FORGET.run(&of).map(drop)
+    FORGET.run(&[Value::Text(wallet)]).map(drop)
 }
 
 /// 22023 if the rule is the plan's: it can be overridden, but not dropped.

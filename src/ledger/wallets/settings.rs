@@ -144,12 +144,22 @@ pub(super) fn once(
     once: IdempotentCall<'_>,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<BalanceDatum> {
+    once_as_it_is(once, || {
+        following::follow(once.wallet)?;
+        work()
+    })
+}
+
+/// Like [`once`], without taking over the version of the wallet's plan.
+pub(super) fn once_as_it_is(
+    once: IdempotentCall<'_>,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<BalanceDatum> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(once.wallet)?;
     if let Some(row) = answered(once)? {
         return Ok(row);
     }
-    following::follow(once.wallet)?;
     work()?;
     remember(once)
 }

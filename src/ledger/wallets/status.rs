@@ -7,8 +7,8 @@ use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::ledger::wallets::config::{self, Status};
 use crate::ledger::wallets::obstacles::{Obstacles, require_done};
-use crate::ledger::wallets::settings::{BalanceDatum, once, split_lanes};
-use crate::ledger::wallets::tree;
+use crate::ledger::wallets::settings::{BalanceDatum, once_as_it_is, split_lanes};
+use crate::ledger::wallets::{following, tree};
 use crate::outbox;
 use crate::storage::plan::{Run, Value, statement};
 
@@ -49,7 +49,11 @@ pub fn change_status(
     reason: Option<&str>,
     call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
-    once(call, || {
+    once_as_it_is(call, || {
+        if change_status != StatusChange::Freeze {
+            // A wallet can be frozen whatever its plan says.
+            following::follow(wallet)?;
+        }
         if change_status == StatusChange::Close {
             // Before the lanes: a change of a tree may wait for those of a parent.
             tree::lock_trees();

@@ -175,8 +175,37 @@ SELECT kind, source FROM wallet.plan_of('pl-b') WHERE kind = 'limit';
 CALL regress.fails($$SELECT * FROM wallet.plan_of('pl-a')$$);
 CALL regress.fails($$SELECT wallet.set_plan('pl-pro', '{}')$$);
 CALL regress.fails($$SELECT wallet.assign_plan('pl-a', 'pl-pro')$$);
+-- A plan that none of its wallets has looks like one that does not exist. Its own can be assigned.
+CALL regress.fails($$SELECT wallet.assign_plan('pl-b', 'pl-basic')$$);
+CALL regress.fails($$SELECT wallet.assign_plan('pl-b', 'pl-none')$$);
+SELECT wallet.assign_plan('pl-b', (SELECT plan FROM wallet.plans LIMIT 1));
 RESET ROLE;
 SELECT wallet.revoke_access('regress_plans', 'admin', 'pl-b');
 DROP ROLE regress_plans;
 SELECT * FROM regress.broken('pl-a');
 SELECT count(*) FILTER (WHERE ok) AS ok, count(*) FROM wallet.verify('pl-a');
+
+-- Settings that were reset and that the plan does not have are the built-in ones.
+SELECT wallet FROM wallet.create_wallet('pl-e', plan => 'pl-metered', low_balance => '{5}', lanes => 4);
+SELECT wallet FROM wallet.update_wallet('pl-e', unknown_price => 'unpriced', unread_usage => 'reject');
+SELECT wallet FROM wallet.use_price_list('pl-e', 'default');
+SELECT name, rule, source FROM wallet.plan_of('pl-e') WHERE kind = 'setting';
+SELECT wallet.set_plan('pl-lanes', '{"lanes": 2}');
+SELECT wallet.assign_plan('pl-e', 'pl-lanes', reset_settings => true);
+SELECT name, rule, source FROM wallet.plan_of('pl-e') WHERE kind = 'setting';
+SELECT price_list, low_balance, lanes, unknown_price, unread_usage FROM wallet.wallets WHERE wallet_id = 'pl-e';
+
+-- A wallet whose parent pays has no grants and top-up rules of its plan.
+SELECT wallet.set_plan('pl-paying', '{"limits": [{"max": 9, "period": "day"}], "recurring_grants": [{"name": "included", "amount": 2}],
+    "topup_rule": {"threshold": 1, "amount": 5}}');
+SELECT wallet FROM wallet.create_wallet('pl-e/child', plan => 'pl-paying');
+SELECT kind, name, source FROM wallet.plan_of('pl-e/child') WHERE source = 'plan';
+SELECT wallet FROM wallet.create_wallet('pl-e/poor', plan => 'pl-metered');
+SELECT wallet FROM wallet.set_parent('pl-e/poor', 'pl-e');
+SELECT wallet.assign_plan('pl-e/poor', 'pl-paying');
+SELECT kind, name, source FROM wallet.plan_of('pl-e/poor') WHERE source = 'plan';
+
+-- A grant of a plan lives for a hundred years at most, like that of a single call.
+CALL regress.fails($$SELECT wallet.set_plan('pl-long', '{"recurring_grants": [{"name": "a", "amount": 2, "expires_after": "101 years"}]}')$$);
+CALL regress.fails($$SELECT wallet.set_plan('pl-long', '{"recurring_grants": [{"name": "a", "amount": 2, "expires_after": "65535 weeks"}]}')$$);
+SELECT wallet.set_plan('pl-long', '{"recurring_grants": [{"name": "a", "amount": 2, "expires_after": "100 years"}]}');
