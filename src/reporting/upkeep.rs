@@ -203,7 +203,10 @@ impl Sweep {
                 as_owner(|_| lock_wallet(wallet))?;
             }
         }
-        for (.., wallet) in places.iter().filter(|(.., wallet)| !failed.contains(wallet)) {
+        for (.., wallet) in places
+            .iter()
+            .filter(|(.., wallet)| !failed.contains(wallet))
+        {
             let booked = match self.left > 0 && self.held.contains(wallet) {
                 true => as_owner(|_| sweep_holds(wallet, self.left))?,
                 false => 0,
@@ -213,22 +216,6 @@ impl Sweep {
             self.swept += i64::from(booked > 0 || self.due.contains_key(wallet));
         }
         Ok(())
-    }
-}
-
-/// Takes over the version of a wallet's plan. Returns false, with a warning, if that fails.
-fn take_over(wallet: &str) -> Result<bool> {
-    let work = || as_owner(|_| due::sweep(wallet));
-    match attempt(AssertUnwindSafe(work), |()| true)? {
-        Ok(()) => Ok(true),
-        Err(failure) => {
-            pgrx::warning!(
-                "could not take over the plan of wallet {}: {}",
-                quoted(wallet),
-                failure.message
-            );
-            Ok(false)
-        }
     }
 }
 
