@@ -20,17 +20,6 @@ pub enum CostFrom {
     Provider,
 }
 
-impl CostFrom {
-    /// The argument of the SQL functions.
-    pub fn into_text(self) -> String {
-        match self {
-            CostFrom::Prices => "prices",
-            CostFrom::Provider => "provider",
-        }
-        .to_owned()
-    }
-}
-
 /// A line of a cost: one meter at one price.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct Line {

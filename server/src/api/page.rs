@@ -63,12 +63,17 @@ impl<T: Serialize> Page<T> {
     /// The answer, with a header `Link` that leads to the next page of the same query.
     pub fn answer(self, uri: &Uri) -> Response {
         let link = self.link(uri);
-        let mut response = Json(self).into_response();
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        response
+        linked(self, link)
     }
+}
+
+/// An answer with a header `Link`, if there is one.
+pub fn linked(body: impl Serialize, link: Option<HeaderValue>) -> Response {
+    let mut response = Json(body).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {

@@ -172,6 +172,12 @@ impl ToSchema for Document {
     }
 }
 
+/// The word of SQL for a choice, which is its name in JSON.
+pub fn word(choice: impl Serialize) -> Option<String> {
+    let json = serde_json::to_value(choice).ok()?;
+    json.as_str().map(str::to_owned)
+}
+
 fn text_schema() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))
 }

@@ -7,7 +7,7 @@ use crate::api::charged::{Charged, CostFrom};
 use crate::api::extract::{Body, Idempotency, Key, Origin};
 use crate::api::problem::{BodyProblems, Problem, ReadProblems, WriteProblems};
 use crate::api::state::Api;
-use crate::api::values::{Amount, Document};
+use crate::api::values::{Amount, Document, word};
 use crate::db::Call;
 
 const CHARGE: &str = "SELECT pg_catalog.to_json(c)::text \
@@ -69,7 +69,7 @@ pub async fn create(
     arguments.extend([
         idempotency,
         request.metadata.map(Document::into_text),
-        Some(request.cost_from.into_text()),
+        word(request.cost_from),
     ]);
     api.ask(key, Call::write(CHARGE, arguments, is_repeatable))
         .await

@@ -12,7 +12,7 @@ use crate::api::charged::{CostFrom, Line};
 use crate::api::extract::{Body, Key, Origin};
 use crate::api::problem::{BodyProblems, Problem, ReadProblems};
 use crate::api::state::Api;
-use crate::api::values::{Decimal, Document};
+use crate::api::values::{Decimal, Document, word};
 use crate::db::Call;
 
 const ESTIMATE: &str = "SELECT pg_catalog.json_build_object('cost', p.cost, 'currency', p.currency, 'model', p.model, \
@@ -109,10 +109,7 @@ pub async fn create(
     let attribution = request.attribution(origin);
     let mut arguments = vec![Some(request.usage.into_text())];
     arguments.extend(attribution);
-    arguments.extend([
-        Some(request.cost_from.into_text()),
-        Some(request.for_hold.to_string()),
-    ]);
+    arguments.extend([word(request.cost_from), Some(request.for_hold.to_string())]);
     let mut estimate: Estimate = api.ask(key, Call::read(ESTIMATE, arguments)).await?;
     estimate.allowed = estimate.checks.iter().all(|check| check.allowed);
     let refused = estimate.checks.iter().find(|check| !check.allowed);

@@ -14,7 +14,7 @@ use crate::api::charged::{Charged, CostFrom};
 use crate::api::extract::{Body, Id, Idempotency, Key, Origin};
 use crate::api::problem::{BodyProblems, IdProblems, Problem, ReadProblems, WriteProblems, table};
 use crate::api::state::Api;
-use crate::api::values::{Amount, Decimal, Document, Time};
+use crate::api::values::{Amount, Decimal, Document, Time, word};
 use crate::db::Call;
 
 const HOLD: &str = "SELECT pg_catalog.to_json(h)::text \
@@ -205,12 +205,6 @@ impl IntoResponse for Held {
     }
 }
 
-/// The word of SQL for a choice, which is its name in JSON.
-fn word(choice: impl Serialize) -> Option<String> {
-    let json = serde_json::to_value(choice).ok()?;
-    json.as_str().map(str::to_owned)
-}
-
 /// Reserves money and limits until the actual usage is known.
 #[utoipa::path(
     post, path = "/v1/holds", tag = "holds", operation_id = "createHold",
@@ -305,7 +299,7 @@ pub async fn settle(
         request.event_at.map(Time::into_text),
         idempotency,
         request.metadata.map(Document::into_text),
-        Some(request.cost_from.into_text()),
+        word(request.cost_from),
     ];
     api.ask(key, Call::write(SETTLE, arguments, is_repeatable))
         .await

@@ -1,16 +1,15 @@
 //! `GET /v1/prices`: the prices that are in force for the wallet.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::extract::{Args, Key};
-use crate::api::page::{Page, PageSize};
+use crate::api::page::{Page, PageSize, linked};
 use crate::api::problem::{Problem, ReadProblems};
 use crate::api::state::Api;
 use crate::api::values::{Decimal, Document};
@@ -176,7 +175,5 @@ pub async fn list(
         data: page.data,
         next: page.next,
     };
-    let mut headers = HeaderMap::new();
-    headers.extend(link.map(|link| (header::LINK, link)));
-    Ok((headers, Json(prices)).into_response())
+    Ok(linked(prices, link))
 }

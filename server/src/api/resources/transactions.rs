@@ -13,7 +13,7 @@ use crate::api::extract::{Args, Key};
 use crate::api::page::{Page, PageSize};
 use crate::api::problem::{Problem, ReadProblems};
 use crate::api::state::Api;
-use crate::api::values::{Decimal, Document};
+use crate::api::values::{Decimal, Document, word};
 use crate::db::Call;
 
 const TRANSACTIONS: &str = "SELECT (SELECT coalesce(pg_catalog.json_agg(t ORDER BY t.entry_id DESC), '[]') FROM ( \
@@ -42,21 +42,6 @@ pub enum Kind {
     Transfer,
     /// A payment that was taken back.
     Chargeback,
-}
-
-impl Kind {
-    fn into_text(self) -> String {
-        match self {
-            Kind::Funding => "funding",
-            Kind::Charge => "charge",
-            Kind::Refund => "refund",
-            Kind::Adjustment => "adjustment",
-            Kind::Expiry => "expiry",
-            Kind::Transfer => "transfer",
-            Kind::Chargeback => "chargeback",
-        }
-        .to_owned()
-    }
 }
 
 /// Which entries. If several filters are given, all of them must match.
@@ -154,7 +139,7 @@ pub async fn list(
     let arguments = vec![
         filter.user_id,
         filter.team,
-        filter.kind.map(Kind::into_text),
+        filter.kind.and_then(word),
         filter.model,
         filter.cursor.map(|cursor| cursor.to_string()),
         Some(size.rows().to_string()),
