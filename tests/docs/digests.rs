@@ -2,34 +2,21 @@
 //! matches is stored, what does not match is reported.
 
 use std::path::Path;
-use std::process::Command;
 
 use postgres::Client;
 use wallet_tests::{Database, charge, create, dec};
 
-use crate::page::{Page, path_of};
+use crate::page::{Page, run_shell};
 
 /// Runs the page's command with another directory. Returns its status and what it printed.
 fn store(database: &Database, directory: &Path) -> (bool, String) {
-    let page = Page::read("docs/operations.md");
-    let fences = page.fences();
-    let block = fences
-        .iter()
-        .filter(|(language, _)| *language == "sh")
-        .map(|(_, lines)| page.lines[lines.clone()].join("\n"))
-        .find(|block| block.contains("store_digest.sh"))
-        .expect("the page has the command");
+    let block = Page::read("docs/operations.md").shell("store_digest.sh");
     let command = block.replace(
         "/backup/wallet-digests",
         directory.to_str().expect("a directory"),
     );
     assert_ne!(command, block, "the page names the directory");
-    let output = Command::new("sh")
-        .args(["-c", &command])
-        .current_dir(path_of("."))
-        .env("PGDATABASE", database.name())
-        .output()
-        .expect("sh starts");
+    let output = run_shell(&command, database);
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     (output.status.success(), said)
 }

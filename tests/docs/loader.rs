@@ -6,27 +6,15 @@ use std::process::Command;
 
 use wallet_tests::{Database, charge, create, dec, python_with};
 
-use crate::page::{Page, path_of};
+use crate::page::{Page, run_shell};
 
 /// Runs the page's command with another file. Returns what it printed.
 fn load(database: &Database, file: &Path) -> String {
-    let page = Page::read("docs/recipes.md");
-    let fences = page.fences();
-    let block = fences
-        .iter()
-        .filter(|(language, _)| *language == "sh")
-        .map(|(_, lines)| page.lines[lines.clone()].join("\n"))
-        .find(|block| block.contains("load_entries.py"))
-        .expect("the page has the command");
-    let command = block
+    let command = Page::read("docs/recipes.md")
+        .shell("load_entries.py")
         .replace("copy.sqlite", file.to_str().expect("a file"))
         .replace("python3", python_with("psycopg"));
-    let output = Command::new("sh")
-        .args(["-c", &command])
-        .current_dir(path_of("."))
-        .env("PGDATABASE", database.name())
-        .output()
-        .expect("sh starts");
+    let output = run_shell(&command, database);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).expect("UTF-8")

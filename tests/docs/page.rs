@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wallet_tests::Database;
@@ -47,6 +47,16 @@ pub fn check(name: &str, database: Database) {
         .any(|line| line.contains(CREATE_ROLE));
     let _turn = turn(makes_roles || recording());
     Page::read(name).run(database);
+}
+
+/// Runs a shell command in the root of the project, with the database as the default one.
+pub fn run_shell(command: &str, database: &Database) -> Output {
+    Command::new("sh")
+        .args(["-c", command])
+        .current_dir(path_of("."))
+        .env("PGDATABASE", database.name())
+        .output()
+        .expect("sh starts")
 }
 
 pub fn path_of(name: &str) -> PathBuf {
@@ -92,6 +102,16 @@ impl Page {
         }
         assert!(open.is_none(), "{}: a block does not end", self.name);
         fences
+    }
+
+    /// The shell block with these words.
+    pub fn shell(&self, words: &str) -> String {
+        self.fences()
+            .iter()
+            .filter(|(language, _)| *language == "sh")
+            .map(|(_, lines)| self.lines[lines.clone()].join("\n"))
+            .find(|block| block.contains(words))
+            .unwrap_or_else(|| panic!("{} has no shell block with {words}", self.name))
     }
 
     fn examples(&self) -> Vec<Example> {
