@@ -87,42 +87,33 @@ COMMENT ON TRIGGER refuse_truncate ON wallet.carried_forward IS 'WL010: carried 
 
 -- An erasure passes refuse_change, and these triggers check what it does: amounts, times, keys and
 -- hashes stay, and so do the digests that the hashes cover.
-CREATE TRIGGER refuse_other_change
-    BEFORE UPDATE ON wallet.ledger
-    FOR EACH ROW WHEN (
-        ROW(OLD.entry_id, OLD.created_at, OLD.event_at, OLD.seq, OLD.related_id, OLD.key_id, OLD.lane,
-            OLD.kind, OLD.call, OLD.wallet_id, OLD.amount, OLD.lane_balance, OLD.balance, OLD.hash,
-            OLD.idempotency_key, OLD.team, OLD.provider, OLD.model, OLD.service, OLD.region,
-            OLD.service_tier, OLD.lines, OLD.contra, OLD.reference)
-        IS DISTINCT FROM
-        ROW(NEW.entry_id, NEW.created_at, NEW.event_at, NEW.seq, NEW.related_id, NEW.key_id, NEW.lane,
-            NEW.kind, NEW.call, NEW.wallet_id, NEW.amount, NEW.lane_balance, NEW.balance, NEW.hash,
-            NEW.idempotency_key, NEW.team, NEW.provider, NEW.model, NEW.service, NEW.region,
-            NEW.service_tier, NEW.lines, NEW.contra, NEW.reference)
-        OR wallet.person_digest(OLD.person_proof, OLD.user_id, OLD.actor, OLD.fingerprint)
-           IS DISTINCT FROM wallet.person_digest(NEW.person_proof, NEW.user_id, NEW.actor, NEW.fingerprint)
-        OR wallet.payload_digest(OLD.payload_proof, OLD.usage, OLD.tags, OLD.metadata, OLD.reference, OLD.reason)
-           IS DISTINCT FROM wallet.payload_digest(NEW.payload_proof, NEW.usage, NEW.tags, NEW.metadata, NEW.reference, NEW.reason))
-    EXECUTE FUNCTION wallet.refuse_change('always');
-COMMENT ON TRIGGER refuse_other_change ON wallet.ledger IS 'WL010: an erasure changes only fields that may be erased, and no digest that the hash covers.';
-CREATE TRIGGER refuse_other_change
-    BEFORE UPDATE ON wallet.ledger_archive
-    FOR EACH ROW WHEN (
-        ROW(OLD.entry_id, OLD.created_at, OLD.event_at, OLD.seq, OLD.related_id, OLD.key_id, OLD.lane,
-            OLD.kind, OLD.call, OLD.wallet_id, OLD.amount, OLD.lane_balance, OLD.balance, OLD.hash,
-            OLD.idempotency_key, OLD.team, OLD.provider, OLD.model, OLD.service, OLD.region,
-            OLD.service_tier, OLD.lines, OLD.contra, OLD.reference)
-        IS DISTINCT FROM
-        ROW(NEW.entry_id, NEW.created_at, NEW.event_at, NEW.seq, NEW.related_id, NEW.key_id, NEW.lane,
-            NEW.kind, NEW.call, NEW.wallet_id, NEW.amount, NEW.lane_balance, NEW.balance, NEW.hash,
-            NEW.idempotency_key, NEW.team, NEW.provider, NEW.model, NEW.service, NEW.region,
-            NEW.service_tier, NEW.lines, NEW.contra, NEW.reference)
-        OR wallet.person_digest(OLD.person_proof, OLD.user_id, OLD.actor, OLD.fingerprint)
-           IS DISTINCT FROM wallet.person_digest(NEW.person_proof, NEW.user_id, NEW.actor, NEW.fingerprint)
-        OR wallet.payload_digest(OLD.payload_proof, OLD.usage, OLD.tags, OLD.metadata, OLD.reference, OLD.reason)
-           IS DISTINCT FROM wallet.payload_digest(NEW.payload_proof, NEW.usage, NEW.tags, NEW.metadata, NEW.reference, NEW.reason))
-    EXECUTE FUNCTION wallet.refuse_change('always');
-COMMENT ON TRIGGER refuse_other_change ON wallet.ledger_archive IS 'WL010: an erasure changes only fields that may be erased, and no digest that the hash covers.';
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['ledger', 'ledger_archive'] LOOP
+        EXECUTE format(
+            'CREATE TRIGGER refuse_other_change
+                 BEFORE UPDATE ON wallet.%I
+                 FOR EACH ROW WHEN (
+                     ROW(OLD.entry_id, OLD.created_at, OLD.event_at, OLD.seq, OLD.related_id, OLD.key_id, OLD.lane,
+                         OLD.kind, OLD.call, OLD.wallet_id, OLD.amount, OLD.lane_balance, OLD.balance, OLD.hash,
+                         OLD.idempotency_key, OLD.team, OLD.provider, OLD.model, OLD.service, OLD.region,
+                         OLD.service_tier, OLD.lines, OLD.contra, OLD.reference)
+                     IS DISTINCT FROM
+                     ROW(NEW.entry_id, NEW.created_at, NEW.event_at, NEW.seq, NEW.related_id, NEW.key_id, NEW.lane,
+                         NEW.kind, NEW.call, NEW.wallet_id, NEW.amount, NEW.lane_balance, NEW.balance, NEW.hash,
+                         NEW.idempotency_key, NEW.team, NEW.provider, NEW.model, NEW.service, NEW.region,
+                         NEW.service_tier, NEW.lines, NEW.contra, NEW.reference)
+                     OR wallet.person_digest(OLD.person_proof, OLD.user_id, OLD.actor, OLD.fingerprint)
+                        IS DISTINCT FROM wallet.person_digest(NEW.person_proof, NEW.user_id, NEW.actor, NEW.fingerprint)
+                     OR wallet.payload_digest(OLD.payload_proof, OLD.usage, OLD.tags, OLD.metadata, OLD.reference, OLD.reason)
+                        IS DISTINCT FROM wallet.payload_digest(NEW.payload_proof, NEW.usage, NEW.tags, NEW.metadata, NEW.reference, NEW.reason))
+                 EXECUTE FUNCTION wallet.refuse_change(''always'')', name);
+        EXECUTE format('COMMENT ON TRIGGER refuse_other_change ON wallet.%I IS ''WL010: an erasure changes only fields that may be erased, and no digest that the hash covers.''', name);
+    END LOOP;
+END
+$$;
 CREATE TRIGGER refuse_other_change
     BEFORE UPDATE ON wallet.carried_forward
     FOR EACH ROW WHEN (
