@@ -21,7 +21,7 @@ use crate::ledger::wallets::setting_args;
 use crate::ledger::wallets::settings::check_time_zone;
 use crate::money::Amount;
 use crate::pg::jsonb::{Json, Jsonb, empty_object};
-use crate::pricing::book::require_list;
+use crate::pricing::book::{DEFAULT_LIST, require_list};
 use crate::pricing::unread::UnreadUsage;
 
 static DEFINITION: Items = Items {
@@ -159,6 +159,17 @@ pub struct PlanSettings<'a> {
     pub unknown_price: Option<&'a str>,
     /// The rule for numbers that nothing reads.
     pub unread_usage: Option<UnreadUsage>,
+}
+
+impl PlanSettings<'static> {
+    /// The settings of a wallet without a plan.
+    pub const BUILT_IN: PlanSettings<'static> = PlanSettings {
+        price_list: Some(DEFAULT_LIST),
+        low_balance: Some(Vec::new()),
+        lanes: Some(1),
+        unknown_price: Some("reject"),
+        unread_usage: Some(UnreadUsage::Note),
+    };
 }
 
 impl PlanSettings<'_> {

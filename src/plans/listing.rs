@@ -153,7 +153,7 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
     let mut listed = Vec::new();
     let mut taken: HashSet<(&str, &str)> = HashSet::new();
     for row in rows.iter().filter(|row| row.kind != "default") {
-        let Some(kind) = kind_of(&row.kind) else {
+        let Some(kind) = RuleKind::parse(&row.kind) else {
             continue;
         };
         let is_own = match kind {
@@ -201,7 +201,7 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
         let mut default = own(kind, row, "default");
         if is_left {
             // The plan has left the setting to the wallets, which is not taken over yet.
-            default.rule = built_in(&row.name).to_owned();
+            default.rule = built_in(&row.name);
         }
         listed.push(default);
     }
@@ -220,24 +220,12 @@ fn own(kind: RuleKind, row: &Row, source: &'static str) -> Listed {
     }
 }
 
-fn kind_of(name: &str) -> Option<RuleKind> {
-    let kinds = [
-        RuleKind::Limit,
-        RuleKind::RecurringGrant,
-        RuleKind::TopupRule,
-        RuleKind::ModelRule,
-        RuleKind::Setting,
-    ];
-    kinds.into_iter().find(|kind| kind.as_str() == name)
-}
-
 /// The setting of a wallet whose plan does not have it, as JSON.
-fn built_in(name: &str) -> &'static str {
+fn built_in(name: &str) -> String {
+    let form = PlanSettings::BUILT_IN.form(name).unwrap_or_default();
     match name {
-        "price_list" => "\"default\"",
-        "low_balance" => "[]",
-        "lanes" => "1",
-        "unknown_price" => "\"reject\"",
-        _ => "\"note\"",
+        "lanes" => form,
+        "low_balance" => format!("[{form}]"),
+        _ => serde_json::Value::from(form).to_string(),
     }
 }

@@ -24,8 +24,6 @@ use crate::pg::clock;
 use crate::pg::jsonb::Builder;
 use crate::plans::definition::{Definition, PlanSettings, form_of, form_of_models};
 use crate::plans::versions::{self, InForce};
-use crate::pricing::book::DEFAULT_LIST;
-use crate::pricing::unread::UnreadUsage;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
@@ -38,9 +36,6 @@ statement!(
             next_plan_at = CASE WHEN next_plan_at > $4 THEN next_plan_at END
       WHERE wallet_id = $1"
 );
-
-/// The rule of a wallet without a plan.
-const UNKNOWN_PRICE: &str = "reject";
 
 /// Registers the function that sets the rules of a plan, when the library is loaded.
 pub fn register() {
@@ -158,7 +153,7 @@ impl<'a> Taking<'a> {
 
     /// The settings that are not the wallet's own.
     fn settings(&self) -> Result<()> {
-        let plan = self.definition.settings()?;
+        let (plan, built_in) = (self.definition.settings()?, PlanSettings::BUILT_IN);
         let (mut set, mut gone, mut changes) = (Vec::new(), Vec::new(), Changes::default());
         for name in PlanSettings::NAMES {
             let before = self.marks.form(RuleKind::Setting, name);
@@ -167,24 +162,30 @@ impl<'a> Taking<'a> {
             if is_own || before == form.as_deref() {
                 continue;
             }
-            match form {
-                Some(form) => set.push((name.to_owned(), form)),
-                None => gone.push(name.to_owned()),
-            }
+            let from = match form {
+                Some(form) => {
+                    set.push((name.to_owned(), form));
+                    &plan
+                }
+                None => {
+                    gone.push(name.to_owned());
+                    &built_in
+                }
+            };
             match name {
                 "price_list" => {
-                    put_price_list(self.wallet, plan.price_list.unwrap_or(DEFAULT_LIST))?;
+                    let list = from
+                        .price_list
+                        .map(|list| put_price_list(self.wallet, list));
+                    list.transpose()?;
                 }
-                "lanes" => put_lanes(self.wallet, plan.lanes.unwrap_or(1))?,
-                "low_balance" => {
-                    changes.low_balance = Some(plan.low_balance.clone().unwrap_or_default());
+                "lanes" => {
+                    let lanes = from.lanes.map(|lanes| put_lanes(self.wallet, lanes));
+                    lanes.transpose()?;
                 }
-                "unknown_price" => {
-                    changes.unknown_price = Some(plan.unknown_price.unwrap_or(UNKNOWN_PRICE));
-                }
-                _ => {
-                    changes.unread_usage = Some(plan.unread_usage.unwrap_or(UnreadUsage::Note));
-                }
+                "low_balance" => changes.low_balance.clone_from(&from.low_balance),
+                "unknown_price" => changes.unknown_price = from.unknown_price,
+                _ => changes.unread_usage = from.unread_usage,
             }
         }
         if changes.low_balance.is_some()

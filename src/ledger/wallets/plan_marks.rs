@@ -74,6 +74,11 @@ impl RuleKind {
         RuleKind::OwnSetting,
     ];
 
+    /// The kind with that name; `None` if there is none.
+    pub fn parse(name: &str) -> Option<RuleKind> {
+        RuleKind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,9 +103,7 @@ impl Marks {
         let mut marks = HashMap::new();
         for row in 0..rows.len() {
             let kind: String = rows.need(row, 0)?;
-            let mut all = RuleKind::ALL.into_iter();
-            let kind = all
-                .find(|known| known.as_str() == kind)
+            let kind = RuleKind::parse(&kind)
                 .ok_or_else(|| Error::internal(format!("unknown kind {kind:?} of a mark")))?;
             marks.insert((kind, rows.need(row, 1)?), rows.need(row, 2)?);
         }
