@@ -8,7 +8,6 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     /// 244 random bits from the server's own generator, in the form of the Standard Webhooks
@@ -21,7 +20,7 @@ statement!(
 statement!(
     FIND,
     [TEXTOID, TEXTOID],
-    "SELECT kind, signing_secret IS NOT NULL FROM wallet.destinations WHERE wallet_id = $1 AND name = $2 FOR NO KEY UPDATE"
+    "SELECT signing_secret IS NOT NULL FROM wallet.destinations WHERE wallet_id = $1 AND name = $2 FOR NO KEY UPDATE"
 );
 
 statement!(
@@ -115,20 +114,13 @@ pub struct Signed {
     pub replayed: bool,
 }
 
-/// Calls that change the same destinations queue here.
-fn lock(wallet: &str) -> Result<()> {
-    match wallet {
-        ALL_WALLETS => Ok(()),
-        wallet => lock_wallet(wallet),
-    }
-}
-
 fn new_secret() -> Result<String> {
     NEW_SECRET.run(&[])?.need(0, 0)
 }
 
+/// Runs `work` unless an earlier call with the key has succeeded. The image for the audit trail has
+/// locked the wallet's row, so calls that change the same destinations queue before this.
 fn once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<Option<String>>) -> Result<Signed> {
-    lock(call.wallet)?;
     if call.answered()?.is_some() {
         return Ok(Signed {
             secret: None,
@@ -151,7 +143,7 @@ pub fn set(new: &Destination<'_>, call: IdempotentCall<'_>) -> Result<Signed> {
         if rows.is_empty() {
             require_few(new.wallet)?;
         }
-        let is_signed = !rows.is_empty() && rows.need(0, 1)?;
+        let is_signed = !rows.is_empty() && rows.need(0, 0)?;
         let made = match (new.kind, new.secret) {
             (Kind::Webhook, None) if !is_signed => Some(new_secret()?),
             _ => None,
@@ -223,7 +215,7 @@ fn require(wallet: &str, name: &str) -> Result<bool> {
         })
         .hint("See wallet.destination_list for the destinations."));
     }
-    rows.need(0, 1)
+    rows.need(0, 0)
 }
 
 /// 22023 if the wallet has too many destinations for another one.
