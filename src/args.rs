@@ -7,7 +7,7 @@ use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, significant_digits};
 use crate::pg::cards;
-use crate::pg::clock::Timestamp;
+use crate::pg::clock::{DAY, Timestamp};
 use crate::pg::document::Document;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::numeric::Number;
@@ -247,7 +247,6 @@ pub fn kept(argument: &str, value: Option<Timestamp>) -> Result<Option<Timestamp
 
 /// An optional day that is stored: within the range of years that every program can read.
 pub fn day(argument: &str, value: Option<Date>) -> Result<Option<Date>> {
-    const DAY: i64 = 24 * 3600 * 1_000_000;
     let days = YEAR_1 / DAY..YEAR_10000 / DAY;
     match value {
         Some(day) if !days.contains(&i64::from(i32::from(day))) => {
@@ -289,7 +288,6 @@ pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
 /// A required span of time in microseconds, zero or more. A day counts 24 hours and a month 30
 /// days.
 pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
-    const DAY: i64 = 24 * 3600 * 1_000_000;
     let Some(value) = value else {
         return Err(missing(argument).hint(give(argument, " such as '1 minute'")));
     };

@@ -5,14 +5,13 @@ use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
 use crate::args;
 use crate::error::{Error, Result};
+use crate::pg::clock::DAY;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::reporting::retention::{self, NAMES};
 use pgrx::datum::Interval;
 use pgrx::default;
 use pgrx::prelude::*;
-
-const DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// The time for which rows of a kind are kept, in microseconds. `None` permanently.
 fn kept(what: &str, keep: Option<Interval>) -> Result<Option<i64>> {

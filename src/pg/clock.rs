@@ -6,8 +6,11 @@ use pgrx::pg_sys;
 /// Microseconds from the Unix epoch to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 
+/// Microseconds in a day of 24 hours.
+pub const DAY: i64 = 24 * 3600 * 1_000_000;
+
 /// Microseconds in 400 years, and from 1970 to the years 1 and 9601.
-const ERA: i128 = 146_097 * 86_400_000_000;
+const ERA: i128 = 146_097 * DAY as i128;
 const YEAR_1: i128 = -62_135_596_800_000_000;
 const YEAR_9601: i128 = YEAR_1 + 24 * ERA;
 

@@ -10,10 +10,8 @@
 use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
 use crate::pg::clock;
-use crate::pg::clock::Timestamp;
+use crate::pg::clock::{DAY, Timestamp};
 use crate::storage::plan::{Run, Statement, Value, statement};
-
-const DAY: i64 = 24 * 3600 * 1_000_000;
 
 statement!(
     SET,

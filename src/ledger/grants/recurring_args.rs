@@ -4,6 +4,7 @@ use pgrx::datum::Interval;
 
 use crate::args;
 use crate::error::{Error, Result};
+use crate::pg::clock::DAY;
 
 /// The periods of a recurring grant that a HINT lists.
 const PERIODS: [&str; 8] = [
@@ -40,9 +41,6 @@ pub fn period(argument: &str, value: Option<&str>) -> Result<String> {
         _ => Err(args::unrecognized(argument, text, &PERIODS)),
     }
 }
-
-/// Microseconds per day.
-const DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// A hundred years, with 31 days per month, because months differ in length.
 const MAX_LIFE_DAYS: i64 = 100 * 12 * 31;
