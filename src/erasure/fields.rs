@@ -108,7 +108,7 @@ macro_rules! erase_in_all {
 /// Declares the statements, and the list of them with their tables.
 macro_rules! tables {
     ($($name:ident $table:literal: $sql:expr;)*) => {
-        $(statement!($name, [TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID], $sql);)*
+        $(statement!($name, [TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID], concat!($sql));)*
 
         /// Every statement with its table.
         const TABLES: &[(&str, &std::thread::LocalKey<Statement>)] = &[$(($table, &$name)),*];

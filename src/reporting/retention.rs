@@ -34,7 +34,7 @@ statement!(
     "SELECT r.what, $1 - r.keep FROM wallet.retention_rules r"
 );
 
-macro_rules! delete_from {
+macro_rules! delete_query {
     ($table:literal, $condition:literal) => {
         concat!(
             "DELETE FROM wallet.",
@@ -52,7 +52,7 @@ macro_rules! delete_from {
 statement!(
     EVENTS,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!(
+    delete_query!(
         "outbox",
         "t.done_at < $1
          AND NOT EXISTS (SELECT FROM wallet.deliveries d
@@ -62,22 +62,22 @@ statement!(
 statement!(
     DELIVERIES,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!("deliveries", "(t.delivered_at < $1 OR t.dead_at < $1)")
+    delete_query!("deliveries", "(t.delivered_at < $1 OR t.dead_at < $1)")
 );
 statement!(
     AUDIT,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!("audit_log", "t.at < $1")
+    delete_query!("audit_log", "t.at < $1")
 );
 statement!(
     UNREAD,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!("unread_paths", "t.first_seen < $1")
+    delete_query!("unread_paths", "t.first_seen < $1")
 );
 statement!(
     ANSWERS,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!(
+    delete_query!(
         "requests",
         "t.created_at < $1 AND t.call IN ('set_member', 'set_members', 'drop_member', 'set_limit', 'set_limits', 'drop_limit',
              'set_model_rules', 'set_ip_rules', 'set_devices', 'update_wallet', 'freeze_wallet', 'unfreeze_wallet', 'set_lanes',
@@ -89,7 +89,7 @@ statement!(
 statement!(
     TOPUPS,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!(
+    delete_query!(
         "topup_requests",
         "t.status <> 'requested' AND t.finished_at < $1
          AND NOT EXISTS (SELECT FROM wallet.topup_rules r
