@@ -88,7 +88,7 @@ fn names(rows: &Rows) -> Result<Names> {
 }
 
 /// Whether any wallet has a parent.
-fn are_any() -> Result<bool> {
+pub fn are_any() -> Result<bool> {
     if let Some(any) = with_cache(|cache| cache.any) {
         return Ok(any);
     }

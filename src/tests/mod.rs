@@ -265,6 +265,8 @@ mod tests {
                  SELECT wallet.charge('{way}', '{{\"model\": \"m\", \"input_tokens\": 1000000}}',
                                       user_id => 'u', tags => '{{\"a\": \"1\"}}', idempotency_key => 'k');
                  SELECT wallet.charge('{way}', amount => 3.000000000001, user_id => 'u');
+                 -- Then every lane gets the same amount, whichever pays next.
+                 SELECT wallet.fund('{way}', 0.000000000001, reference => 'r');
                  SELECT wallet.set_lanes('{way}', 3);
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l');
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l')"

@@ -70,6 +70,8 @@ export class FundingNotOpen extends WalletError {}
 export class VoucherNotValid extends WalletError {}
 /** No exchange rate had begun at that time. */
 export class RateNotFound extends WalletError {}
+/** The wallet's place in a tree of wallets does not allow the call. */
+export class NotInThisTree extends WalletError {}
 /** Another argument is missing or out of range. */
 export class InvalidArgument extends WalletError {}
 /** The database role was not granted the level for that wallet. */
@@ -145,6 +147,7 @@ export const BY_SQLSTATE: ReadonlyMap<string, typeof WalletError> = new Map<
   ['WL013', FundingNotOpen],
   ['WL014', VoucherNotValid],
   ['WL015', RateNotFound],
+  ['WL016', NotInThisTree],
   ['22023', InvalidArgument],
   ['42501', AccessDenied],
   ['42704', NotFound],

@@ -17,6 +17,7 @@ export {
   InvalidUsage,
   LimitExceeded,
   NotFound,
+  NotInThisTree,
   NotPermitted,
   PriceNotFound,
   RateNotFound,

@@ -14,9 +14,9 @@ mod item;
 mod together;
 
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
+use crate::access::family;
 use crate::access::rights::{Level, enter, for_caller};
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::replay::Charged;
@@ -138,17 +138,23 @@ pub fn charge_all(
         .collect()
 }
 
-/// The place of each wallet in the order of locks. A wallet from which the caller may not charge is
-/// not locked; its items get the error when they are booked.
-fn places<'a>(items: &'a [Item], branches: &mut Branches) -> HashMap<&'a str, Place> {
-    let mut places = HashMap::new();
-    for wallet in items.iter().map(|item| item.wallet.as_str()) {
-        if let Entry::Vacant(place) = places.entry(wallet) {
-            let found = enter(Level::Charger, wallet, |_| branches.add(wallet));
-            place.insert(found.unwrap_or_else(|_| place_of_payer(wallet)));
-        }
+/// The items of each wallet, in the order of locks. A wallet that the caller may not charge is not
+/// locked; its items get the error when they are booked. Without any tree, each wallet pays for
+/// itself, and its rules are read later, with its lane.
+fn by_place(items: &[Item], branches: &mut Branches) -> Result<BTreeMap<Place, Vec<usize>>> {
+    let mut by_wallet: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, item) in items.iter().enumerate() {
+        by_wallet.entry(&item.wallet).or_default().push(index);
     }
-    places
+    let has_trees = as_owner(|_| family::are_any())?;
+    let places = by_wallet.into_iter().map(|(wallet, items)| {
+        let found = match has_trees {
+            true => enter(Level::Charger, wallet, |_| branches.add(wallet)).ok(),
+            false => None,
+        };
+        (found.unwrap_or_else(|| place_of_payer(wallet)), items)
+    });
+    Ok(places.collect())
 }
 
 /// The items that are being booked.
@@ -162,18 +168,15 @@ impl Run<'_> {
     /// Books all items, in the order of locks.
     fn book_all(&mut self) -> Result<()> {
         let mut branches = Branches::default();
-        let places = places(self.items, &mut branches);
-        let mut order: Vec<usize> = (0..self.items.len()).collect();
-        order.sort_by_key(|item| &places[self.items[*item].wallet.as_str()]);
-        let payer = |item: usize| &places[self.items[item].wallet.as_str()].0;
-        for of_payer in order.chunk_by(|a, b| payer(*a) == payer(*b)) {
-            if of_payer.len() > 1 {
-                as_owner(|_| branches.lock(payer(of_payer[0])))?;
+        let groups: Vec<(Place, Vec<usize>)> =
+            by_place(self.items, &mut branches)?.into_iter().collect();
+        for of_payer in groups.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+            let uses: usize = of_payer.iter().map(|(_, items)| items.len()).sum();
+            if uses > 1 {
+                as_owner(|_| branches.lock(&of_payer[0].0.0))?;
             }
-            for group in of_payer.chunk_by(|a, b| self.items[*a].wallet == self.items[*b].wallet) {
-                for run in group.chunks(RUN) {
-                    self.book(run)?;
-                }
+            for run in of_payer.iter().flat_map(|(_, items)| items.chunks(RUN)) {
+                self.book(run)?;
             }
         }
         Ok(())

@@ -141,6 +141,12 @@ class RateNotFound(WalletError):
     sqlstate = "WL015"
 
 
+class NotInThisTree(WalletError):
+    """The wallet's place in a tree of wallets does not allow the call."""
+
+    sqlstate = "WL016"
+
+
 class InvalidArgument(WalletError):
     """Another argument is missing or out of range."""
 
