@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Secret};
 use crate::db::{Connections, DbError, Finding, look_at_tenants, look_at_worker};
+use crate::worker;
 
 /// Prints one line per finding. Fails if one of them is wrong.
 pub async fn check(config: Config) -> ExitCode {
@@ -18,6 +19,11 @@ pub async fn check(config: Config) -> ExitCode {
             println!("{word}: {setting} {}", finding.text);
             is_right &= finding.is_right;
         }
+    }
+    for (setting, finding) in worker::look(&config).await {
+        let word = if finding.is_right { "ok" } else { "wrong" };
+        println!("{word}: {setting} {}", finding.text);
+        is_right &= finding.is_right;
     }
     match is_right {
         true => ExitCode::SUCCESS,

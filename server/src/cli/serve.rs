@@ -12,6 +12,7 @@ use crate::api::{Api, router};
 use crate::config::Config;
 use crate::db::{Connections, Tenants, Worker};
 use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
+use crate::worker;
 
 /// A start that failed.
 type Failure = Box<dyn std::error::Error>;
@@ -47,11 +48,17 @@ async fn run(config: Config) -> Result<bool, Failure> {
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
     };
+    let (stopping, stopped) = watch::channel(false);
+    let mut working = worker::start(&config, &worker, &metrics.work, &stopped)?;
     let api = router(Api::new(tenants.clone(), &config.http), metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
-    let stop = stop_signal(is_stopping)?;
+    let signal = stop_signal(is_stopping)?;
+    let stop = async move {
+        signal.await;
+        stopping.send_replace(true);
+    };
     tracing::info!(http = %http_address, ops = %ops_address, version = env!("CARGO_PKG_VERSION"), "serving");
     let limits = Limits {
         connections: config.http.connections,
@@ -64,6 +71,9 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
     let ended = attend(http, api, limits, stop).await;
+    // Deliveries that have begun end too. They get the same time.
+    let worked = async { while working.join_next().await.is_some() {} };
+    let ended = tokio::time::timeout(limits.drain, worked).await.is_ok() && ended;
     drop(drained);
     probes.await?;
     tenants.connections().close();

@@ -3,6 +3,7 @@
 mod problems;
 mod secret;
 mod values;
+mod worker;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use problems::problems;
 pub use secret::Secret;
 pub use values::{Size, Span};
+pub use worker::{Mail, MailTls, RECORDING, Worker};
 
 /// All settings. The defaults are those that `docs/walletd.md` lists.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -28,6 +30,10 @@ pub struct Config {
     pub ops: Ops,
     /// The log.
     pub log: Log,
+    /// Deliveries, maintenance and digests.
+    pub worker: Worker,
+    /// The mail server.
+    pub mail: Mail,
 }
 
 /// The server for tenants' requests.

@@ -89,5 +89,11 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if port != 0 && config.http.listen == config.ops.listen {
         found.push(fatal("ops.listen", "must differ from http.listen"));
     }
+    for (setting, text, is_fatal) in [config.worker.wrong(), config.mail.wrong()].concat() {
+        found.push(Problem {
+            is_fatal,
+            ..warning(setting, text)
+        });
+    }
     found
 }

@@ -2,7 +2,10 @@
 //! wrong with them.
 
 mod conninfo;
+mod deliveries;
 mod error;
+mod listen;
+mod maintenance;
 mod pool;
 mod retry;
 mod roles;
@@ -10,8 +13,11 @@ mod tenant;
 mod tls;
 mod worker;
 
+pub use deliveries::{Claimed, Failure};
 pub use error::{DbError, Refusal};
+pub use listen::Listener;
 pub use pool::Connections;
 pub use roles::{Finding, look_at_tenants, look_at_worker};
 pub use tenant::{Call, Tenants};
+pub use tls::authorities;
 pub use worker::{Figure, WalletFigure, Worker};

@@ -39,7 +39,17 @@ const TENANTS_NEED: &[&str] = &[
 ];
 /// Functions that a tenant's request must not reach, whatever a fault in walletd does.
 const TENANTS_NEVER: &[&str] = &["fund", "adjust", "grant_access", "create_key", "set_limit"];
-const WORKER_NEED: &[&str] = &["claim_events", "maintain", "fund", "complete_topup"];
+const WORKER_NEED: &[&str] = &[
+    "claim_events",
+    "maintain",
+    "fund",
+    "complete_topup",
+    "claim_deliveries",
+    "finish_delivery",
+    "retry_delivery",
+    "request_due_topups",
+    "digest",
+];
 const WORKER_NEVER: &[&str] = &["adjust", "grant_access", "create_wallet"];
 
 fn right(text: String) -> Finding {

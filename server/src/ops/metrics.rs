@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::work::WorkMetrics;
 use crate::db::{Connections, Figure, WalletFigure};
 
 /// The upper bounds of the histogram, in seconds.
@@ -48,6 +49,8 @@ pub struct Metrics {
     running: Gauge,
     open: Family<InPool, Gauge>,
     idle: Family<InPool, Gauge>,
+    /// The counts of the worker.
+    pub work: WorkMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -66,6 +69,7 @@ impl Default for Metrics {
             running: Gauge::default(),
             open: Family::default(),
             idle: Family::default(),
+            work: WorkMetrics::register(&mut registry),
         };
         registry.register_with_unit(
             "request_duration",

@@ -5,9 +5,11 @@ mod listener;
 mod logging;
 mod metrics;
 mod requests;
+mod work;
 
 pub use endpoints::{Status, endpoints};
 pub use listener::{Limits, serve};
 pub use logging::start_log;
 pub use metrics::Metrics;
 pub use requests::{Refused, observe};
+pub use work::WorkMetrics;
