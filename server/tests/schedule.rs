@@ -38,7 +38,7 @@ fn expired_holds_are_booked_and_due_rules_are_evaluated() {
         for task in ["maintain", "topups"] {
             wait_for_metric(
                 world,
-                &format!("walletd_task_success_timestamp_seconds{{task=\"{task}\"}} 1"),
+                &format!("walletd_tasks_total{{task=\"{task}\",outcome=\"done\"}} 1"),
             );
         }
         world.verify();

@@ -89,7 +89,7 @@ impl WorkMetrics {
         );
         registry.register_with_unit(
             "task_success_timestamp",
-            "When a task succeeded last",
+            "When a task succeeded last, or walletd began",
             Unit::Seconds,
             metrics.successes.clone(),
         );
@@ -101,14 +101,21 @@ impl WorkMetrics {
         for outcome in ["done", "failed"] {
             drop(self.tasks.get_or_create(&Task { task, outcome }));
         }
+        // A task that never succeeds is late from now on.
+        self.succeeded(task);
     }
 
     /// A task ran.
     pub fn ran(&self, task: &'static str, is_done: bool) {
         let outcome = if is_done { "done" } else { "failed" };
         self.tasks.get_or_create(&Task { task, outcome }).inc();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        if is_done && let Ok(now) = now {
+        if is_done {
+            self.succeeded(task);
+        }
+    }
+
+    fn succeeded(&self, task: &'static str) {
+        if let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
             let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             self.successes.get_or_create(&Name { task }).set(seconds);
         }
