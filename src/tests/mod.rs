@@ -266,7 +266,7 @@ mod tests {
                                       user_id => 'u', tags => '{{\"a\": \"1\"}}', idempotency_key => 'k');
                  SELECT wallet.charge('{way}', amount => 3.000000000001, user_id => 'u');
                  -- Then every lane gets the same amount, whichever pays next.
-                 SELECT wallet.fund('{way}', 0.000000000001, reference => 'r');
+                 SELECT wallet.fund('{way}', 0.000000000001, reference => 's');
                  SELECT wallet.set_lanes('{way}', 3);
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l');
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l')"
