@@ -1,5 +1,9 @@
 // Takes events of wallets: pays top-ups and sends webhooks.
 //
+// A short example, for programs that act on events themselves. walletd (docs/walletd.md) delivers
+// events to webhooks, chat services and e-mail addresses, with signatures that rotate, retries in
+// order, dead letters and a guard against addresses of your own network.
+//
 //     PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… node worker.js
 //
 // The connection is configured by PGHOST, PGDATABASE and so on. The role needs

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wallet_tests::Seed;
+
 use crate::deliveries::{LOCAL, WAITING, events, pairs, wait_for, webhook};
 use crate::support::{Receiver, Reply, Walletd, World, with_settings};
 
@@ -92,6 +94,57 @@ fn a_worker_that_is_killed_between_request_and_record_loses_nothing() {
         let hooks = receiver.hooks();
         assert_eq!(hooks[0].body, hooks[1].body, "the repetition says the same");
         drop(walletd);
+    });
+}
+
+#[test]
+fn workers_that_are_killed_again_and_again_lose_nothing() {
+    const KILLS: usize = 6;
+    let mut seed = Seed::of("workers_that_are_killed_again_and_again_lose_nothing");
+    let settings = [LOCAL[0], LOCAL[1], QUICK[0], QUICK[1], QUICK[2]];
+    with_settings(&settings, |world| {
+        world.sql(
+            "SELECT wallet.update_wallet('globex', low_balance => '{20}');
+             SELECT wallet.fund('globex', 50)",
+        );
+        let receiver = Receiver::start();
+        receiver.answers(|_| Reply::status(200).after(Duration::from_millis(80)));
+        for (wallet, path) in [("acme", "/acme"), ("globex", "/globex"), ("*", "/all")] {
+            webhook(world, wallet, &receiver.url(path));
+        }
+        let mut others = vec![another(world), another(world)];
+        std::thread::scope(|scope| {
+            for wallet in ["acme", "globex"] {
+                scope.spawn(|| pairs(world, wallet, 25));
+            }
+            for _ in 0..KILLS {
+                std::thread::sleep(Duration::from_millis(300 + seed.below(1500)));
+                // Dropping a process kills it.
+                drop(others.remove(0));
+                others.push(another(world));
+            }
+        });
+        wait_for(world, WAITING, "0");
+        let mut arrived: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        for hook in receiver.hooks() {
+            let wallet = hook.json()["data"]["wallet"].as_str().unwrap().to_owned();
+            arrived
+                .entry((hook.path.clone(), wallet))
+                .or_default()
+                .push(hook.id());
+        }
+        assert_eq!(arrived.len(), 4);
+        let mut repetitions = 0;
+        for ((path, wallet), mut ids) in arrived {
+            let all = ids.len();
+            // A repetition comes before the next event of its queue.
+            ids.dedup();
+            repetitions += all - ids.len();
+            assert_eq!(ids, events(world, &wallet), "{path} {wallet}");
+            assert_eq!(ids.len(), 50);
+        }
+        println!("{repetitions} repetitions after {KILLS} kills");
+        assert!(repetitions <= 4 * KILLS, "{repetitions}");
     });
 }
 
