@@ -279,7 +279,7 @@ mod tests {
                     l.contra, l.reference), E'\\n' ORDER BY l.created_at)
                FROM wallet.ledger l WHERE l.wallet_id = ",
             "SELECT string_agg(concat_ws('|', a.lane > 0, a.allotted - a.spent, a.held, a.watermark,
-                    a.subject), E'\\n' ORDER BY a.lane, a.allotted - a.spent, a.subject)
+                    a.subject), E'\\n' ORDER BY a.lane > 0, a.allotted - a.spent, a.subject)
                FROM wallet.allowances a WHERE a.wallet_id = ",
             "SELECT string_agg(concat_ws('|', t.kind, t.threshold, t.state), E'\\n' ORDER BY t)
                FROM (SELECT kind, threshold, state, wallet_id FROM wallet.thresholds) t
