@@ -1,14 +1,15 @@
 //! walletd: the HTTP API of the wallet extension.
 //!
 //! It is stateless and has no logic of money: each request is one transaction that calls one
-//! function of the extension. Folders use only those above them: `config`, `db`, `ops`, `api`,
-//! `cli`.
+//! function of the extension. Folders use only those above them: `config`, `db`, `ops`,
+//! `payments`, `api`, `cli`.
 
 mod api;
 mod cli;
 mod config;
 mod db;
 mod ops;
+mod payments;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -3,15 +3,19 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::api::{Api, router};
 use crate::config::Config;
-use crate::db::{Connections, Tenants, Worker};
+use crate::db::{Connections, PaymentLedger, Tenants, Worker};
 use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
+use crate::payments::{Payments, Receiver, Settings, Stripe, receiver, run as pay_topups};
 
 /// A start that failed.
 type Failure = Box<dyn std::error::Error>;
@@ -47,7 +51,8 @@ async fn run(config: Config) -> Result<bool, Failure> {
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
     };
-    let api = router(Api::new(tenants.clone(), &config.http), metrics)?;
+    let payments = payments(&config)?;
+    let api = api_with(&config, &tenants, payments.as_ref(), &metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
@@ -63,13 +68,76 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let probes = tokio::spawn(attend(ops, endpoints(status), limits, async move {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
+    let (stop_tasks, stopped) = watch::channel(false);
+    let topups = payments.clone().map(|payments| {
+        let settings = topup_settings(&config);
+        tokio::spawn(pay_topups(payments, settings, metrics, stopped))
+    });
     let ended = attend(http, api, limits, stop).await;
+    drop(stop_tasks);
+    let ended = ended & finished(topups, config.http.drain.get()).await;
     drop(drained);
     probes.await?;
     tenants.connections().close();
     worker.connections().close();
+    if let Some(payments) = payments {
+        payments.ledger.close();
+    }
     tracing::info!(in_time = ended, "stopped");
     Ok(ended)
+}
+
+/// The provider and the ledger's side of payments, if they are set up.
+fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
+    let (database, stripe) = (&config.database, &config.payments.stripe);
+    if !stripe.is_enabled() {
+        return Ok(None);
+    }
+    let connections = Connections::new(&database.worker, stripe.connections, database)?;
+    let timeout = database.statement_timeout.get();
+    // Looking a payment up takes two requests.
+    let ledger = PaymentLedger::new(connections, timeout, stripe.timeout.get() * 2);
+    let provider = Arc::new(Stripe::new(stripe)?);
+    Ok(Some(Payments { provider, ledger }))
+}
+
+/// The API, and the receiver of the provider's events.
+fn api_with(
+    config: &Config,
+    tenants: &Tenants,
+    payments: Option<&Payments>,
+    metrics: &Metrics,
+) -> Result<Router, Failure> {
+    let mut api = Api::new(tenants.clone(), &config.http);
+    let mut others = Router::new();
+    if let Some(payments) = payments {
+        api = api.with_payments(payments.clone(), &config.payments.stripe.amounts);
+        others = receiver(Receiver {
+            payments: payments.clone(),
+            metrics: metrics.clone(),
+            body_limit: config.http.body_limit.bytes(),
+            timeout: config.http.timeout.get(),
+        });
+    }
+    Ok(router(api, others, metrics.clone())?)
+}
+
+fn topup_settings(config: &Config) -> Settings {
+    let (stripe, database) = (&config.payments.stripe, &config.database);
+    Settings {
+        methods: stripe.methods.clone(),
+        // Longer than all requests of a top-up and its booking can take.
+        lease: stripe.timeout.get() * 8 + database.statement_timeout.get() * 4,
+        poll: stripe.poll.get(),
+    }
+}
+
+/// Waits for the end of a task that was told to stop.
+async fn finished(task: Option<JoinHandle<()>>, most: Duration) -> bool {
+    match task {
+        Some(task) => matches!(tokio::time::timeout(most, task).await, Ok(Ok(()))),
+        None => true,
+    }
 }
 
 /// Ends with SIGTERM or SIGINT. A second signal ends the process at once.

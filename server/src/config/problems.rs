@@ -1,6 +1,6 @@
 //! Settings that contradict each other, or that are not safe.
 
-use super::{Config, Span};
+use super::{Config, Span, payments};
 
 /// Something wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,5 +89,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if port != 0 && config.http.listen == config.ops.listen {
         found.push(fatal("ops.listen", "must differ from http.listen"));
     }
+    found.extend(payments::problems(&config.payments));
     found
 }

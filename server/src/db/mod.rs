@@ -3,6 +3,7 @@
 
 mod conninfo;
 mod error;
+mod payments;
 mod pool;
 mod retry;
 mod roles;
@@ -11,6 +12,7 @@ mod tls;
 mod worker;
 
 pub use error::{DbError, Refusal};
+pub use payments::{Booking, Claimed, PaymentLedger};
 pub use pool::Connections;
 pub use roles::{Finding, look_at_tenants, look_at_worker};
 pub use tenant::{Call, Tenants};
