@@ -11,6 +11,7 @@ mod headers;
 mod load;
 mod openapi;
 mod operations;
+mod payments;
 mod races;
 mod refusals;
 mod secrets;
