@@ -3,7 +3,6 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::problems::Problem;
 use super::{Secret, Span};
 
 /// Payments.
@@ -111,20 +110,16 @@ impl Serialize for Offer {
 /// The shortest secret that can sign events.
 const SECRET_MIN: usize = 16;
 
-/// The problems of these settings.
-pub fn problems(payments: &Payments) -> Vec<Problem> {
+/// The settings with which walletd refuses to start, each with the reason.
+pub fn problems(payments: &Payments) -> Vec<(&'static str, &'static str)> {
     let stripe = &payments.stripe;
     if !stripe.is_enabled() {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let mut fatal = |is_wrong: bool, setting: &'static str, text: &str| {
+    let mut fatal = |is_wrong: bool, setting: &'static str, text: &'static str| {
         if is_wrong {
-            found.push(Problem {
-                is_fatal: true,
-                setting,
-                text: text.to_owned(),
-            });
+            found.push((setting, text));
         }
     };
     let key = stripe.secret_key.expose();
@@ -220,7 +215,7 @@ mod tests {
         let found = |stripe: Stripe| -> Vec<&'static str> {
             problems(&Payments { stripe })
                 .iter()
-                .map(|one| one.setting)
+                .map(|one| one.0)
                 .collect()
         };
         assert_eq!(found(right.clone()), Vec::<&str>::new());

@@ -89,6 +89,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if port != 0 && config.http.listen == config.ops.listen {
         found.push(fatal("ops.listen", "must differ from http.listen"));
     }
-    found.extend(payments::problems(&config.payments));
+    let payments = payments::problems(&config.payments).into_iter();
+    found.extend(payments.map(|(setting, text)| fatal(setting, text)));
     found
 }

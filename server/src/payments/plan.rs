@@ -1,5 +1,5 @@
-//! What to book, so that the ledger has what the provider has. Pure: it compares the provider's
-//! books of a payment with the fundings of that payment.
+//! The calls that bring the ledger to the provider's books. Pure: it compares the provider's books
+//! of a payment with the fundings of that payment.
 //!
 //! Things that go wrong, and why they do no harm here:
 //! - The same event twice, or events in any order: an event is not an instruction. The payment is

@@ -13,8 +13,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> +
 
 /// A payment provider.
 pub trait Provider: Send + Sync {
-    /// Its name. It is the method of fundings that are paid by a checkout, and a part of the path to
-    /// which it sends events. It never changes.
+    /// Its name. It is the method of fundings that are paid by a checkout, and a part of the path
+    /// to which it sends events. It never changes.
     fn name(&self) -> &'static str;
 
     /// Begins a payment that a customer makes on a page of the provider. The same request with the

@@ -24,7 +24,7 @@ pub struct Payments {
     pub ledger: PaymentLedger,
 }
 
-/// What came of a payment.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Something was booked.
@@ -155,7 +155,7 @@ impl Payments {
     }
 }
 
-/// What a funding stores: the saved payment method, for later top-ups.
+/// The metadata of a funding: the saved payment method, for later top-ups.
 fn metadata(payment: &Payment) -> String {
     let mut stored = serde_json::Map::new();
     if let Some(saved) = &payment.saved {

@@ -12,7 +12,7 @@ use super::reconcile::{Failure, Outcome, Payments, money};
 use crate::db::{Claimed, DbError};
 use crate::ops::Metrics;
 
-/// The pause before a payment that is in progress is looked at again. Its event comes first, usually.
+/// The pause before a payment in progress is looked at again. Its event usually comes first.
 const IN_PROGRESS: Duration = Duration::from_secs(600);
 /// The pause after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub struct Settings {
     pub poll: Duration,
 }
 
-/// What came of a top-up.
+/// The result of an attempt.
 enum Done {
     /// It has ended, or is not for this task.
     Ended(&'static str),

@@ -50,6 +50,13 @@ class Provider:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or "{}")
 
+    def send_events(self, url, secret):
+        """localstripe sends its events to this address."""
+        body = json.dumps({"url": url, "secret": secret}).encode()
+        address = f"http://127.0.0.1:{self.port}/_config/webhooks/walletd"
+        request = urllib.request.Request(address, body, {"content-type": "application/json"})
+        urllib.request.urlopen(request, timeout=20).close()
+
     def ok(self, method, path, form=None):
         status, answer = self.call(method, path, form)
         assert status == 200, (path, status, answer)

@@ -91,6 +91,8 @@ class Test:
             found = re.search(r'"message":"serving","http":"([^"]*)"', path.read_text()[begun:])
             if found:
                 self.address = found[1]
+                # localstripe sends events of its own, signed by itself.
+                self.provider.send_events(f"http://{self.address}/v1/providers/stripe/events", SECRETS[0])
                 return
             time.sleep(0.05)
         raise AssertionError(path.read_text())
@@ -290,6 +292,9 @@ class Test:
             assert ours == theirs.get(wallet, 0), (wallet, ours, theirs)
         wrong = self.sql("SELECT b.wallet, v.* FROM wallet.balances b, wallet.verify(b.wallet) v WHERE NOT v.ok", ())
         assert not wrong, wrong
+        told = (Path(self.directory) / "localstripe.log").read_text()
+        self.counts["localstripe's own events"] = told.count('"payment_intent.succeeded" successfully delivered')
+        assert self.counts["localstripe's own events"], told[-2000:]
         log = (Path(self.directory) / "walletd.log").read_text()
         assert "sk_test" not in log and "whsec" not in log
         self.walletd.terminate()

@@ -42,8 +42,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client with these settings. It uses no proxy of the environment, so that nobody who can set
-    /// a variable reads the key.
+    /// A client with these settings. It uses no proxy of the environment, so that nobody who can
+    /// set a variable reads the key.
     pub fn new(settings: &Stripe) -> Result<Api, SetupError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

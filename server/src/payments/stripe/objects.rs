@@ -39,7 +39,7 @@ pub fn payment(
         .as_str()
         .ok_or_else(|| strange("currency"))?;
     let stage = stage(intent);
-    // What was received counts, once it was.
+    // The amount that was received counts, as soon as there is one.
     let amount = match (&stage, intent["amount_received"].as_i64()) {
         (Stage::Paid, Some(received)) => received,
         _ => intent["amount"].as_i64().ok_or_else(|| strange("amount"))?,
