@@ -87,6 +87,15 @@ class Provider:
             self.call("POST", f"payment_intents/{session['intent']}/confirm", {})
             return session["intent"]
 
+    def intents(self):
+        """All payment intents."""
+        found, after = [], ""
+        while page := self.ok("GET", f"payment_intents?limit=100{after}"):
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = f"&starting_after={found[-1]['id']}"
+
     def intent(self, name):
         """A payment intent as Stripe shows it, with its charge."""
         status, intent = self.call("GET", f"payment_intents/{name}?expand[]=latest_charge")
@@ -130,8 +139,7 @@ class Provider:
             wanted = query["payment_intent"]
             return 200, {"data": [one for one in self.disputes if one["payment_intent"] == wanted]}
         if path == "payment_intents" and method == "GET":
-            everything = self.ok("GET", "payment_intents?limit=100")["data"]
-            return 200, {"data": [one for one in everything if one["customer"] == query["customer"]], "has_more": False}
+            return 200, {"data": [one for one in self.intents() if one["customer"] == query["customer"]], "has_more": False}
         if parts[0] == "payment_intents" and len(parts) == 2 and method == "GET":
             return self.intent(parts[1])
         form = {key: value for key, value in form.items() if key != "receipt_email"}

@@ -270,7 +270,7 @@ class Test:
                 time.sleep(0.2)
 
     def all_intents(self):
-        return [one["id"] for one in self.provider.ok("GET", "payment_intents?limit=100")["data"]]
+        return [one["id"] for one in self.provider.intents()]
 
     def compare(self):
         theirs, topups = {}, {}
