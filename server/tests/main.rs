@@ -13,6 +13,7 @@ mod load;
 mod mail;
 mod openapi;
 mod operations;
+mod payments;
 mod races;
 mod refusals;
 mod schedule;

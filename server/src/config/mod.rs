@@ -1,5 +1,6 @@
 //! The settings: a TOML file, overridden by environment variables.
 
+mod payments;
 mod problems;
 mod secret;
 mod values;
@@ -13,6 +14,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use payments::{Offer, Payments, Stripe};
 pub use problems::problems;
 pub use secret::Secret;
 pub use values::{Size, Span};
@@ -34,6 +36,8 @@ pub struct Config {
     pub worker: Worker,
     /// The mail server.
     pub mail: Mail,
+    /// Payments.
+    pub payments: Payments,
 }
 
 /// The server for tenants' requests.

@@ -1,6 +1,6 @@
 //! Settings that contradict each other, or that are not safe.
 
-use super::{Config, Span};
+use super::{Config, Span, payments};
 
 /// Something wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,5 +95,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
             ..warning(setting, text)
         });
     }
+    let payments = payments::problems(&config.payments).into_iter();
+    found.extend(payments.map(|(setting, text)| fatal(setting, text)));
     found
 }

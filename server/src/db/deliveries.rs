@@ -27,7 +27,7 @@ const FIGURES: &str = "SELECT pg_catalog.count(*)::text, \
 
 /// A delivery that this worker has claimed.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct ClaimedDelivery {
     /// The wallet that the event is about.
     pub wallet: String,
     /// Id of the delivery.
@@ -69,7 +69,7 @@ impl Worker {
         &self,
         queues: i32,
         lease: Duration,
-    ) -> Result<Vec<Claimed>, DbError> {
+    ) -> Result<Vec<ClaimedDelivery>, DbError> {
         let rows = self
             .rows(CLAIM, &[&queues, &lease.as_secs_f64()], false)
             .await?;
@@ -77,7 +77,7 @@ impl Worker {
     }
 
     /// Records that a delivery was made. A second call changes nothing.
-    pub async fn finish_delivery(&self, claimed: &Claimed) -> Result<(), DbError> {
+    pub async fn finish_delivery(&self, claimed: &ClaimedDelivery) -> Result<(), DbError> {
         self.rows(FINISH, &[&claimed.wallet, &claimed.delivery_id], true)
             .await
             .map(drop)
@@ -86,7 +86,7 @@ impl Worker {
     /// Records a failed attempt. Returns whether there will be another one.
     pub async fn retry_delivery(
         &self,
-        claimed: &Claimed,
+        claimed: &ClaimedDelivery,
         failure: &Failure,
     ) -> Result<bool, DbError> {
         let after = failure.after.map(|after| after.as_secs_f64());
@@ -140,10 +140,10 @@ impl Worker {
     }
 }
 
-fn read(row: &Row) -> Result<Claimed, DbError> {
+fn read(row: &Row) -> Result<ClaimedDelivery, DbError> {
     let garbled = |error: tokio_postgres::Error| DbError::Garbled(error.to_string());
     let secrets: Vec<String> = row.try_get(4).map_err(garbled)?;
-    Ok(Claimed {
+    Ok(ClaimedDelivery {
         wallet: text(row, 0)?,
         delivery_id: text(row, 1)?,
         kind: text(row, 2)?,

@@ -51,11 +51,18 @@ pub struct Metrics {
     idle: Family<InPool, Gauge>,
     /// The counts of the worker.
     pub work: WorkMetrics,
+    payment_events: Family<Ended, Counter>,
+    topups: Family<Ended, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Failed {
     sqlstate: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
 }
 
 impl Default for Metrics {
@@ -70,6 +77,8 @@ impl Default for Metrics {
             open: Family::default(),
             idle: Family::default(),
             work: WorkMetrics::register(&mut registry),
+            payment_events: Family::default(),
+            topups: Family::default(),
         };
         registry.register_with_unit(
             "request_duration",
@@ -92,6 +101,16 @@ impl Default for Metrics {
             "pool_connections_idle",
             "Open connections that nobody uses",
             metrics.idle.clone(),
+        );
+        registry.register(
+            "payment_events",
+            "Events of the payment provider, by what came of them",
+            metrics.payment_events.clone(),
+        );
+        registry.register(
+            "topups",
+            "Attempts to charge a top-up, by what came of them",
+            metrics.topups.clone(),
         );
         Metrics {
             registry: Arc::new(registry),
@@ -128,6 +147,16 @@ impl Metrics {
     pub fn refused(&self, code: &str) {
         let sqlstate = code.to_owned();
         self.errors.get_or_create(&Failed { sqlstate }).inc();
+    }
+
+    /// An event of the payment provider was answered.
+    pub fn payment_event(&self, outcome: &'static str) {
+        self.payment_events.get_or_create(&Ended { outcome }).inc();
+    }
+
+    /// An attempt to charge a top-up ended.
+    pub fn topup(&self, outcome: &'static str) {
+        self.topups.get_or_create(&Ended { outcome }).inc();
     }
 
     /// Everything as text, with the figures of the database if it gave any.

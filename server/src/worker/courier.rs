@@ -15,7 +15,7 @@ use super::outcome::{Outcome, pause};
 use super::texts::{Event, Text};
 use super::{message, sign, texts};
 use crate::config;
-use crate::db::{Claimed, DbError, Failure, Worker};
+use crate::db::{ClaimedDelivery, DbError, Failure, Worker};
 use crate::ops::WorkMetrics;
 
 /// Everything that a delivery needs.
@@ -34,7 +34,7 @@ pub struct Courier {
 
 impl Courier {
     /// Makes a delivery whose lease began at that time.
-    pub async fn deliver(&self, claimed: Claimed, leased: Instant) {
+    pub async fn deliver(&self, claimed: ClaimedDelivery, leased: Instant) {
         self.metrics.began();
         let begun = Instant::now();
         let lease = self.config.lease.get();
@@ -87,7 +87,7 @@ impl Courier {
         }
     }
 
-    async fn attempt(&self, claimed: &Claimed, most: Duration) -> Outcome {
+    async fn attempt(&self, claimed: &ClaimedDelivery, most: Duration) -> Outcome {
         let Ok(payload) = serde_json::from_str::<Value>(&claimed.payload) else {
             return Outcome::dead("the event has no payload that can be read");
         };
@@ -121,7 +121,7 @@ impl Courier {
         }
     }
 
-    async fn text(&self, claimed: &Claimed, payload: &Value) -> Result<Text, DbError> {
+    async fn text(&self, claimed: &ClaimedDelivery, payload: &Value) -> Result<Text, DbError> {
         let currency = self.database.currency(&claimed.wallet).await?;
         Ok(texts::of(&Event {
             name: &claimed.event,
@@ -136,7 +136,7 @@ impl Courier {
     /// Records an outcome, until it is recorded or the lease ends. Returns the outcome's name.
     async fn record(
         &self,
-        claimed: &Claimed,
+        claimed: &ClaimedDelivery,
         outcome: &Outcome,
         lease_ends: Instant,
     ) -> Result<&'static str, DbError> {
@@ -156,7 +156,7 @@ impl Courier {
 
     async fn record_once(
         &self,
-        claimed: &Claimed,
+        claimed: &ClaimedDelivery,
         outcome: &Outcome,
     ) -> Result<&'static str, DbError> {
         let failure = match outcome {

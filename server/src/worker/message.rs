@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::texts::Text;
-use crate::db::Claimed;
+use crate::db::ClaimedDelivery;
 
 /// The event as JSON, in the form that the Standard Webhooks specification recommends. Numbers of
 /// the payload have all their digits.
-pub fn webhook(claimed: &Claimed, payload: &Value) -> String {
+pub fn webhook(claimed: &ClaimedDelivery, payload: &Value) -> String {
     json!({
         "type": claimed.event,
         "timestamp": claimed.created_at,
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_webhook_has_the_digits_of_the_payload() {
-        let claimed = Claimed {
+        let claimed = ClaimedDelivery {
             wallet: "acme".to_owned(),
             delivery_id: String::new(),
             kind: "webhook".to_owned(),
