@@ -67,6 +67,7 @@ done < <(rust_tests)
 
 stage walletd scripts/run walletd
 stage walletd-api scripts/run walletd-api short
+stage walletd-page scripts/run walletd-page
 
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then

@@ -11,6 +11,7 @@ mod headers;
 mod load;
 mod openapi;
 mod operations;
+mod page;
 mod races;
 mod refusals;
 mod secrets;

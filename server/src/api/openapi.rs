@@ -88,8 +88,8 @@ fn correct_links(value: &mut Value) {
     }
 }
 
-/// The routes. Every request is counted and logged.
-pub fn router(api: Api, metrics: Metrics) -> Result<Router, serde_json::Error> {
+/// The routes, and those of the page. Every request is counted and logged.
+pub fn router(api: Api, page: Router, metrics: Metrics) -> Result<Router, serde_json::Error> {
     let text: Arc<str> = document()?.into();
     let (router, _) = routes().split_for_parts();
     let described = Router::new()
@@ -98,6 +98,7 @@ pub fn router(api: Api, metrics: Metrics) -> Result<Router, serde_json::Error> {
     Ok(router
         .with_state(api)
         .merge(described)
+        .merge(page)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))

@@ -47,7 +47,8 @@ async fn run(config: Config) -> Result<bool, Failure> {
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
     };
-    let api = router(Api::new(tenants.clone(), &config.http), metrics)?;
+    let page = crate::page::start(&config, is_stopping.clone())?;
+    let api = router(Api::new(tenants.clone(), &config.http), page, metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);

@@ -1,5 +1,6 @@
 //! The settings: a TOML file, overridden by environment variables.
 
+mod page;
 mod problems;
 mod secret;
 mod values;
@@ -12,7 +13,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use problems::problems;
+pub use page::Page;
+pub use problems::Problem;
 pub use secret::Secret;
 pub use values::{Size, Span};
 
@@ -26,6 +28,8 @@ pub struct Config {
     pub database: Database,
     /// Health and metrics.
     pub ops: Ops,
+    /// The page for people.
+    pub page: Page,
     /// The log.
     pub log: Log,
 }
@@ -168,6 +172,13 @@ pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
     }
     let environment = Env::prefixed(PREFIX).ignore(&["config"]).split("__");
     figment.merge(environment).extract().map_err(Box::new)
+}
+
+/// All problems of the settings that show without a connection.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = problems::problems(config);
+    found.extend(page::problems(config));
+    found
 }
 
 /// The defaults as the text of a file.

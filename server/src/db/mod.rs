@@ -1,4 +1,4 @@
-//! PostgreSQL: connections of two roles, the transaction of a tenant's request, and what can go
+//! PostgreSQL: connections of three roles, the transaction of a tenant's request, and what can go
 //! wrong with them.
 
 mod conninfo;
@@ -12,6 +12,6 @@ mod worker;
 
 pub use error::{DbError, Refusal};
 pub use pool::Connections;
-pub use roles::{Finding, look_at_tenants, look_at_worker};
+pub use roles::{Finding, look_at_page, look_at_tenants, look_at_worker};
 pub use tenant::{Call, Tenants};
 pub use worker::{Figure, WalletFigure, Worker};

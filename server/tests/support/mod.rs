@@ -3,9 +3,11 @@
 mod client;
 mod process;
 mod proxy;
+mod visitor;
 mod world;
 
 pub use client::{Answer, Client};
 pub use process::{Walletd, output};
 pub use proxy::Proxy;
-pub use world::{World, with, with_settings};
+pub use visitor::Visitor;
+pub use world::{SECRET, World, url, with, with_settings};
