@@ -23,12 +23,13 @@ const LIST: &str = "SELECT (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_
             'is_own', l.key_id = o.key_id) ORDER BY l.created_at DESC, l.key_id), '[]') \
        FROM (SELECT * FROM wallet.keys s WHERE s.wallet = o.wallet ORDER BY s.created_at DESC, s.key_id LIMIT 500) l)::text \
   FROM wallet.key_owner($1) o JOIN wallet.wallets w ON w.wallet_id = o.wallet";
-/// These are only for a key of a member who manages the wallet.
+/// These are only for a key of a member who manages the wallet. A key expires with a day, so that a
+/// retry is the same request.
 const MAKE: &str = "SELECT pg_catalog.json_build_object('secret', k.secret, 'id', k.key_id)::text \
   FROM wallet.key_owner($1) o \
   JOIN wallet.member_list m ON m.wallet = o.wallet AND m.user_id = o.user_id AND m.role IN ('owner', 'admin') \
   CROSS JOIN LATERAL wallet.create_key(o.wallet, $2, $3, \
-       expires_at => pg_catalog.now() + pg_catalog.make_interval(days => $4::integer), idempotency_key => $5) k";
+       expires_at => pg_catalog.date_trunc('day', pg_catalog.now()) + pg_catalog.make_interval(days => $4::integer + 1), idempotency_key => $5) k";
 const ROTATE: &str = "SELECT pg_catalog.json_build_object('secret', k.secret, 'id', k.key_id)::text \
   FROM wallet.key_owner($1) o \
   JOIN wallet.member_list m ON m.wallet = o.wallet AND m.user_id = o.user_id AND m.role IN ('owner', 'admin') \
