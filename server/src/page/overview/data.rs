@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// $2 is the wallet, $3 the first day of the running month, $4 today in the wallet's time zone. They
-/// are constants, so that PostgreSQL plans for this wallet. Tags are those of the last charges.
+/// $2 is the wallet, $3 the first day of the running month, $4 today in the wallet's time zone.
+/// They are constants, so that PostgreSQL plans for this wallet. Tags are those of the last charges.
 pub const OVERVIEW: &str = "SELECT pg_catalog.json_build_object( \
     'balance', b.balance::text, 'held', b.held::text, 'available', b.available::text, 'debt', b.debt::text, \
     'credit_limit', b.credit_limit::text, \
