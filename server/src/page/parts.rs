@@ -27,13 +27,33 @@ pub fn done(text: Option<&str>) -> Markup {
     html! { @if let Some(text) = text { div.notice.right role="status" { p { (text) } } } }
 }
 
+/// The columns with numbers.
+const NUMBERS: &[&str] = &[
+    "Amount",
+    "Balance",
+    "Cost",
+    "Held",
+    "Left",
+    "Maximum",
+    "Of",
+    "Per",
+    "Quantity",
+    "Requests",
+    "Share",
+    "Spent",
+    "Threshold",
+    "Tokens",
+    "Unit price",
+    "Used",
+];
+
 /// A table that scrolls within itself on a narrow screen, by keyboard too.
 pub fn table(caption: &str, columns: &[&str], rows: Markup) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table {
                 caption { (caption) }
-                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                thead { tr { @for column in columns { th.number[NUMBERS.contains(column)] scope="col" { (column) } } } }
                 tbody { (rows) }
             }
         }

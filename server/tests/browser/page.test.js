@@ -49,7 +49,6 @@ async function look(page, name) {
   const width = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(width[0] <= width[1], `${name} is ${width[0]} wide on a screen of ${width[1]}`);
   assert.equal(await page.locator("h1").count(), 1, name);
-  assert.equal(await page.locator("[style], style, script:not([src])").count(), 0, name);
   await page.screenshot({ path: `${PAGE_PICTURES}/${name}.png`, fullPage: true });
 }
 

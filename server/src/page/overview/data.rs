@@ -3,11 +3,12 @@
 use serde::Deserialize;
 
 /// $2 is the wallet, $3 the first day of the running month, $4 today in the wallet's time zone.
-/// They are constants, so that PostgreSQL plans for this wallet. Tags are those of the last charges.
+/// They are constants, so that PostgreSQL plans for this wallet. Tags are those of the last
+/// charges.
 pub const OVERVIEW: &str = "SELECT pg_catalog.json_build_object( \
     'balance', b.balance::text, 'held', b.held::text, 'available', b.available::text, 'debt', b.debt::text, \
     'credit_limit', b.credit_limit::text, \
-    'pending', (SELECT coalesce(sum(f.amount), 0)::text FROM wallet.fundings f WHERE f.wallet = $2 AND f.status = 'pending'), \
+    'pending', (SELECT coalesce(sum(f.amount), 0.00)::text FROM wallet.fundings f WHERE f.wallet = $2 AND f.status = 'pending'), \
     'month', pg_catalog.to_char($3::date, 'FMMonth YYYY'), \
     'spent', (SELECT coalesce(sum(u.cost), 0)::text FROM wallet.usage_by($2, 'model', from_day => $3::date) u), \
     'by', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', d.name, 'rows', ( \

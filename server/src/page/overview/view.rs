@@ -11,6 +11,10 @@ use crate::page::parts::{money, or_none, table};
 /// The days that the chart shows after today.
 const AHEAD: usize = 7;
 
+fn is_zero(amount: &str) -> bool {
+    amount.bytes().all(|byte| matches!(byte, b'0' | b'.'))
+}
+
 /// The page.
 pub fn page(person: &SignedIn, overview: &Overview) -> Markup {
     let currency = person.account.currency.as_str();
@@ -32,7 +36,6 @@ pub fn page(person: &SignedIn, overview: &Overview) -> Markup {
 }
 
 fn balance(overview: &Overview, currency: &str) -> Markup {
-    let is_zero = |amount: &str| amount.bytes().all(|byte| matches!(byte, b'0' | b'.'));
     html! {
         section aria-labelledby="h-balance" {
             h2 #h-balance { "Balance" }
@@ -82,7 +85,7 @@ fn sentence(forecast: &Forecast, currency: &str) -> String {
     let Some(burn) = &forecast.daily_burn else {
         return "There is no forecast yet.".to_owned();
     };
-    let mut text = format!("The forecast for the next days is {burn} {currency} per day");
+    let mut text = format!("The forecast, which the last bars show, is {burn} {currency} per day");
     if let Some(basis) = &forecast.basis {
         text.push_str(&format!(" ({basis})"));
     }
@@ -94,7 +97,11 @@ fn sentence(forecast: &Forecast, currency: &str) -> String {
         }
         text.push('.');
     }
-    if let Some(amount) = &forecast.suggested {
+    if let Some(amount) = forecast
+        .suggested
+        .as_deref()
+        .filter(|amount| !is_zero(amount))
+    {
         text.push_str(&format!(
             " With a top-up of {amount} {currency} it lasts 30 days."
         ));

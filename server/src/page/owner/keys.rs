@@ -132,7 +132,7 @@ fn changes(person: &SignedIn, key: &Key) -> Markup {
             form method="post" action="/keys/revoke" {
                 (hidden("token", &person.token))
                 (hidden("id", &key.id))
-                button.danger type="submit" aria-label={ "Revoke the key " (name) " for good" } { "Revoke for good" }
+                button.danger type="submit" aria-label={ "Revoke for good: " (name) } { "Revoke for good" }
             }
         }
     }

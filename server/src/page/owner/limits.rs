@@ -111,7 +111,7 @@ fn drop_button(person: &SignedIn, limit: &Limit) -> Markup {
             form method="post" action="/limits/drop" {
                 (hidden("token", &person.token))
                 (hidden("id", &limit.id))
-                button.danger type="submit" aria-label={ "Remove the limit of " (limit.scope) " per " (limit.period) " for good" } { "Remove for good" }
+                button.danger type="submit" aria-label={ "Remove for good: " (limit.scope) ", " (limit.metric) " per " (limit.period) } { "Remove for good" }
             }
         }
     }
