@@ -69,6 +69,7 @@ stage walletd scripts/run walletd
 stage walletd-api scripts/run walletd-api short
 stage walletd-webhooks scripts/run walletd-webhooks
 stage walletd-stripe scripts/run walletd-stripe short
+stage walletd-page scripts/run walletd-page
 
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then

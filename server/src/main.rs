@@ -2,13 +2,14 @@
 //!
 //! It is stateless and has no logic of money: each request is one transaction that calls one
 //! function of the extension. Folders use only those above them: `config`, `db`, `ops`,
-//! `worker`, `payments`, `api`, `cli`.
+//! `worker`, `payments`, `api`, `page`, `cli`.
 
 mod api;
 mod cli;
 mod config;
 mod db;
 mod ops;
+mod page;
 mod payments;
 mod worker;
 

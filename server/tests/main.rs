@@ -13,6 +13,7 @@ mod load;
 mod mail;
 mod openapi;
 mod operations;
+mod page;
 mod payments;
 mod races;
 mod refusals;

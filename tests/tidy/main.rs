@@ -67,7 +67,7 @@ const EXTENSION: Layout = Layout {
 const SERVER: Layout = Layout {
     folder: "server/src",
     order: &[
-        "config", "db", "ops", "worker", "payments", "api", "cli", "main",
+        "config", "db", "ops", "worker", "payments", "api", "page", "cli", "main",
     ],
     sql_functions: "",
     unsafe_code: &[],

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::{Config, Secret};
-use crate::db::{Connections, DbError, Finding, look_at_tenants, look_at_worker};
+use crate::db::{Connections, DbError, Finding, look_at_page, look_at_tenants, look_at_worker};
 use crate::payments::{Provider, Stripe};
 use crate::worker;
 
@@ -11,10 +11,14 @@ use crate::worker;
 pub async fn check(config: Config) -> ExitCode {
     let database = &config.database;
     let mut is_right = true;
-    for (setting, url) in [
-        ("database.tenants", &database.tenants),
-        ("database.worker", &database.worker),
-    ] {
+    let page = config.page.is_on().then_some(&config.page.database);
+    let urls = [
+        ("database.tenants", Some(&database.tenants)),
+        ("database.worker", Some(&database.worker)),
+        ("page.database", page),
+    ];
+    for (setting, url) in urls {
+        let Some(url) = url else { continue };
         for finding in look(setting, url, &config).await {
             let word = if finding.is_right { "ok" } else { "wrong" };
             println!("{word}: {setting} {}", finding.text);
@@ -62,6 +66,7 @@ async fn look(setting: &str, url: &Secret, config: &Config) -> Vec<Finding> {
     };
     let found = match setting {
         "database.tenants" => look_at_tenants(&connections).await,
+        "page.database" => look_at_page(&connections).await,
         _ => look_at_worker(&connections).await,
     };
     found.unwrap_or_else(|error| {

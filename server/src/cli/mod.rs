@@ -2,6 +2,7 @@
 
 mod check;
 mod serve;
+mod sign_in_link;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     SetupSql,
     /// Print all settings with their defaults, as a file.
     Settings,
+    /// Print a link with which a person signs in to the page, once.
+    SignInLink(sign_in_link::Wanted),
     /// Print the version.
     Version,
 }
@@ -43,7 +46,7 @@ enum Command {
 /// Runs the command of the arguments.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command {
+    match &arguments.command {
         Command::Openapi => match crate::api::document() {
             Ok(document) => {
                 println!("{document}");
@@ -67,6 +70,9 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Serve => with_settings(&arguments, serve::serve),
+        Command::SignInLink(wanted) => {
+            with_settings(&arguments, |config| sign_in_link::print(config, wanted))
+        }
         Command::Check => with_settings(&arguments, check::check),
     }
 }

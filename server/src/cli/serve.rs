@@ -57,7 +57,8 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let settings = topup_settings(&config);
         working.spawn(pay_topups(payments, settings, metrics.clone(), stopped));
     }
-    let api = api_with(&config, &tenants, payments.as_ref(), &metrics)?;
+    let page = crate::page::start(&config, is_stopping.clone())?;
+    let api = api_with(&config, &tenants, payments.as_ref(), page, &metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
@@ -106,23 +107,24 @@ fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
     Ok(Some(Payments { provider, ledger }))
 }
 
-/// The API, and the receiver of the provider's events.
+/// The API, the receiver of the provider's events, and the page.
 fn api_with(
     config: &Config,
     tenants: &Tenants,
     payments: Option<&Payments>,
+    page: Router,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
     let mut api = Api::new(tenants.clone(), &config.http);
-    let mut others = Router::new();
+    let mut others = page;
     if let Some(payments) = payments {
         api = api.with_payments(payments.clone(), &config.payments.stripe.amounts);
-        others = receiver(Receiver {
+        others = others.merge(receiver(Receiver {
             payments: payments.clone(),
             metrics: metrics.clone(),
             body_limit: config.http.body_limit.bytes(),
             timeout: config.http.timeout.get(),
-        });
+        }));
     }
     Ok(router(api, others, metrics.clone())?)
 }

@@ -1,5 +1,6 @@
 //! The settings: a TOML file, overridden by environment variables.
 
+mod page;
 mod payments;
 mod problems;
 mod secret;
@@ -14,8 +15,9 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use page::Page;
 pub use payments::{Offer, Payments, Stripe};
-pub use problems::problems;
+pub use problems::Problem;
 pub use secret::Secret;
 pub use values::{Size, Span};
 pub use worker::{Mail, MailTls, RECORDING, Worker};
@@ -30,6 +32,8 @@ pub struct Config {
     pub database: Database,
     /// Health and metrics.
     pub ops: Ops,
+    /// The page for people.
+    pub page: Page,
     /// The log.
     pub log: Log,
     /// Deliveries, maintenance and digests.
@@ -178,6 +182,13 @@ pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
     }
     let environment = Env::prefixed(PREFIX).ignore(&["config"]).split("__");
     figment.merge(environment).extract().map_err(Box::new)
+}
+
+/// All problems of the settings that show without a connection.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = problems::problems(config);
+    found.extend(page::problems(config));
+    found
 }
 
 /// The defaults as the text of a file.

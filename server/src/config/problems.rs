@@ -1,6 +1,6 @@
 //! Settings that contradict each other, or that are not safe.
 
-use super::{Config, Span, payments};
+use super::{Config, Secret, Span, payments};
 
 /// Something wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Problem {
 /// The shortest password that is not called weak.
 const PASSWORD_MIN: usize = 16;
 
-fn fatal(setting: &'static str, text: impl Into<String>) -> Problem {
+pub(super) fn fatal(setting: &'static str, text: impl Into<String>) -> Problem {
     Problem {
         is_fatal: true,
         setting,
@@ -31,8 +31,18 @@ fn warning(setting: &'static str, text: impl Into<String>) -> Problem {
     }
 }
 
-/// All problems of the settings that show without a connection.
-pub fn problems(config: &Config) -> Vec<Problem> {
+/// A warning of a connection string whose password can be guessed.
+pub(super) fn weak_password(setting: &'static str, url: &Secret) -> Option<Problem> {
+    let parsed = url.expose().parse::<tokio_postgres::Config>().ok()?;
+    let length = parsed.get_password().map(<[u8]>::len);
+    length.is_some_and(|length| length < PASSWORD_MIN).then(|| {
+        let text = format!("has a password of less than {PASSWORD_MIN} characters");
+        warning(setting, text)
+    })
+}
+
+/// Problems of the settings that every walletd has.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let database = &config.database;
     for (setting, url) in [
@@ -41,15 +51,8 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     ] {
         if url.expose().is_empty() {
             found.push(fatal(setting, "is missing: give a connection string"));
-        } else if let Ok(parsed) = url.expose().parse::<tokio_postgres::Config>() {
-            let length = parsed.get_password().map(<[u8]>::len);
-            if length.is_some_and(|length| length < PASSWORD_MIN) {
-                found.push(warning(
-                    setting,
-                    format!("has a password of less than {PASSWORD_MIN} characters"),
-                ));
-            }
         }
+        found.extend(weak_password(setting, url));
     }
     for (setting, number) in [
         ("http.connections", config.http.connections),

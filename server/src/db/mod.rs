@@ -1,4 +1,4 @@
-//! PostgreSQL: connections of two roles, the transaction of a tenant's request, and what can go
+//! PostgreSQL: connections of three roles, the transaction of a tenant's request, and what can go
 //! wrong with them.
 
 mod conninfo;
@@ -19,7 +19,7 @@ pub use error::{DbError, Refusal};
 pub use listen::Listener;
 pub use payments::{Booking, ClaimedTopup, PaymentLedger};
 pub use pool::Connections;
-pub use roles::{Finding, look_at_tenants, look_at_worker};
+pub use roles::{Finding, look_at_page, look_at_tenants, look_at_worker};
 pub use tenant::{Call, Tenants};
 pub use tls::authorities;
 pub use worker::{Figure, WalletFigure, Worker};

@@ -1,4 +1,4 @@
-//! Whether the two roles may do what walletd needs, and nothing that it does not need.
+//! Whether the roles may do what walletd needs, and nothing that it does not need.
 
 use tokio_postgres::Row;
 
@@ -39,6 +39,17 @@ const TENANTS_NEED: &[&str] = &[
 ];
 /// Functions that a tenant's request must not reach, whatever a fault in walletd does.
 const TENANTS_NEVER: &[&str] = &["fund", "adjust", "grant_access", "create_key", "set_limit"];
+/// The functions with which owners manage members, keys and limits.
+const PAGE_NEED: &[&str] = &[
+    "key_owner",
+    "set_limit",
+    "drop_limit",
+    "set_member",
+    "drop_member",
+    "create_key",
+    "rotate_key",
+    "revoke_key",
+];
 const WORKER_NEED: &[&str] = &[
     "claim_events",
     "maintain",
@@ -68,17 +79,31 @@ fn wrong(text: String) -> Finding {
 
 /// The report of `walletd check` on the role of tenants' requests.
 pub async fn look_at_tenants(connections: &Connections) -> Result<Vec<Finding>, DbError> {
-    let mut found = look(connections, TENANTS_NEED, TENANTS_NEVER).await?;
+    let found = look(connections, TENANTS_NEED, TENANTS_NEVER).await?;
+    look_without_key(connections, "charger", found).await
+}
+
+/// The report of `walletd check` on the role of the page.
+pub async fn look_at_page(connections: &Connections) -> Result<Vec<Finding>, DbError> {
+    let found = look(connections, PAGE_NEED, &[]).await?;
+    look_without_key(connections, "admin", found).await
+}
+
+/// Adds whether a role whose grants must be keyed reaches a wallet without a key.
+async fn look_without_key(
+    connections: &Connections,
+    level: &str,
+    mut found: Vec<Finding>,
+) -> Result<Vec<Finding>, DbError> {
     if found.iter().all(|finding| finding.is_right) {
         let reaches: bool = one(connections, WITHOUT_KEY, &[])
             .await?
             .try_get(0)
             .map_err(garbled)?;
         found.push(match reaches {
-            true => wrong(
-                "reaches wallets without a key: grant charger with keyed => true, and nothing else"
-                    .to_owned(),
-            ),
+            true => wrong(format!(
+                "reaches wallets without a key: grant {level} with keyed => true, and nothing else"
+            )),
             false => right("reaches no wallet without a key".to_owned()),
         });
     }

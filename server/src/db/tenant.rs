@@ -71,8 +71,9 @@ impl Call {
 
 const READ: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// Compiling the plan of a report takes seconds, and running it milliseconds: hence no JIT.
 const SETTINGS: &str = "SELECT set_config('wallet.key', $1, true), set_config('statement_timeout', $2, true), \
-     set_config('TimeZone', 'UTC', true)";
+     set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)";
 /// For an error that a revoked key would cause too.
 const KEY_IS_VALID: &str = "SELECT 'yes' FROM wallet.key_owner($1)";
 

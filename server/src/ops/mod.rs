@@ -1,5 +1,6 @@
 //! Operations: the log, health, metrics, and a server that ends in order.
 
+mod client;
 mod endpoints;
 mod listener;
 mod logging;
@@ -7,6 +8,7 @@ mod metrics;
 mod requests;
 mod work;
 
+pub use client::client_of;
 pub use endpoints::{Status, endpoints};
 pub use listener::{Limits, serve};
 pub use logging::start_log;

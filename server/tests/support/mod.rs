@@ -6,6 +6,7 @@ mod process;
 mod proxy;
 mod receiver;
 mod smtp;
+mod visitor;
 mod world;
 
 pub use certificate::localhost;
@@ -14,4 +15,5 @@ pub use process::{Walletd, output};
 pub use proxy::Proxy;
 pub use receiver::{Hook, Receiver, Reply};
 pub use smtp::Smtp;
-pub use world::{World, with, with_settings};
+pub use visitor::Visitor;
+pub use world::{SECRET, World, url, with, with_settings};

@@ -27,6 +27,9 @@ const SETUP: &str = "
     SELECT wallet.set_price('gpt-4o', 'input_tokens', 2.50, per => 1000000, effective_from => '2024-05-13');
     SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, per => 1000000, effective_from => '2024-05-13');";
 
+/// The secret of sessions and links.
+pub const SECRET: &str = "a secret of thirty-two characters, or more";
+
 /// Runs a test with walletd.
 pub fn with(test: impl FnOnce(&mut World)) {
     with_settings(&[], test);
@@ -37,11 +40,13 @@ pub fn with_settings(extra: &[(&str, &str)], test: impl FnOnce(&mut World)) {
     let database = Database::new();
     let mut roles = Roles::new(&database);
     let (tenants, worker) = (roles.add("tenants"), roles.add("worker"));
+    let page = roles.add("page");
     let mut session = database.connect();
     session.batch_execute(SETUP).unwrap();
     let grants = include_str!("../../sql/roles.sql");
     let grants = grants
         .replace("walletd_tenants", &tenants)
+        .replace("walletd_page", &page)
         .replace("walletd_worker", &worker);
     session.batch_execute(&grants).unwrap();
     let mut settings = vec![
@@ -53,6 +58,8 @@ pub fn with_settings(extra: &[(&str, &str)], test: impl FnOnce(&mut World)) {
             "WALLETD_DATABASE__WORKER".to_owned(),
             url(&database, &worker),
         ),
+        ("WALLETD_PAGE__DATABASE".to_owned(), url(&database, &page)),
+        ("WALLETD_PAGE__SECRETS".to_owned(), format!("[{SECRET:?}]")),
     ];
     for (name, value) in extra {
         settings.push(((*name).to_owned(), (*value).to_owned()));
