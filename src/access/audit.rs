@@ -163,7 +163,8 @@ statement!(
 statement!(
     CHARGEBACK,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(t.dimension, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
+    "SELECT jsonb_build_object(t.dimension || coalesce(to_char(nullif(t.effective_from, '-infinity'), ' from YYYY-MM-DD'), ''), to_jsonb(t))
+       FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
 );
 statement!(
     RUN_OUT,
@@ -187,6 +188,11 @@ statement!(
     METRIC,
     [TEXTOID],
     "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.metric_weights t WHERE t.name = $1"
+);
+statement!(
+    PERIOD,
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.closed_periods t WHERE t.wallet_id = $1"
 );
 statement!(
     RETENTION,
@@ -270,6 +276,8 @@ pub enum Of<'a> {
     Metric(&'a str),
     /// The retention rule of that kind of rows.
     Retention(&'a str),
+    /// The closing of the wallet, or of all wallets.
+    Period,
 }
 
 /// The kind of a new row that has an id of its own.
@@ -321,6 +329,7 @@ impl Of<'_> {
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
             Of::Retention(what) => RETENTION.run(&[Value::Text(what)]),
+            Of::Period => PERIOD.run(&[wallet]),
         }
     }
 }

@@ -293,6 +293,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("refunds", Level::Reader, Some("wallet_id")),
     ("requests", Level::None, Some("wallet_id")),
     ("reservations", Level::Reader, Some("wallet_id")),
+    ("closed_periods", Level::Reader, Some("wallet_id")),
+    ("periods", Level::Reader, Some("wallet")),
     ("retention", Level::Reader, None),
     ("retention_rules", Level::Reader, None),
     ("role_grants", Level::Admin, Some("wallet_id")),
