@@ -87,9 +87,15 @@ impl Run {
         let call = match months {
             0 => format!("SELECT wallet.reopen_period('{name}')"),
             _ if months < self.closed[which] => {
-                format!("SELECT wallet.reopen_period('{name}', '{} 00:00Z')", MONTHS[months])
+                format!(
+                    "SELECT wallet.reopen_period('{name}', '{} 00:00Z')",
+                    MONTHS[months]
+                )
             }
-            _ => format!("SELECT wallet.close_period('{name}', '{} 00:00Z')", MONTHS[months]),
+            _ => format!(
+                "SELECT wallet.close_period('{name}', '{} 00:00Z')",
+                MONTHS[months]
+            ),
         };
         self.client.batch_execute(&call).unwrap();
         self.closed[which] = months;
@@ -113,7 +119,9 @@ impl Run {
             ),
             format!("SELECT wallet.set_chargeback_rule('{wallet}', 'even')"),
             format!("SELECT wallet.set_chargeback_rule('{wallet}', 'use')"),
-            format!("SELECT wallet.set_chargeback_rule('{wallet}', 'fixed', '{{\"red\": 0.5}}', effective_from => '2026-05-31')"),
+            format!(
+                "SELECT wallet.set_chargeback_rule('{wallet}', 'fixed', '{{\"red\": 0.5}}', effective_from => '2026-05-31')"
+            ),
             "SELECT wallet.roll_up(now())".to_owned(),
             format!("SELECT wallet.set_member('{wallet}', 'ann', team => 'red')"),
         ];
@@ -121,7 +129,7 @@ impl Run {
         // A charge that was refunded before is refused.
         let _ = self.client.batch_execute(call);
         if self.one_of(4) == 0 {
-            archive(&mut self.client, wallet, 3);
+            archive(&mut self.client, wallet, Some(3)).unwrap();
         }
     }
 
@@ -152,7 +160,8 @@ impl Run {
             &[],
         );
         for row in rows.unwrap() {
-            let (name, first, team): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            let (name, first, team): (String, String, String) =
+                (row.get(0), row.get(1), row.get(2));
             let wallet = WALLETS.iter().position(|one| *one == name).unwrap();
             let month = MONTHS.iter().position(|one| *one == first).unwrap_or(NOW);
             let team = TEAMS.into_iter().find(|one| *one == team).unwrap();
@@ -160,7 +169,10 @@ impl Run {
         }
         assert_eq!(found, self.counted);
         let late = "SELECT count(*) FROM wallet.entries WHERE used_at IS NOT NULL AND event_at = created_at AND used_at < '2026-06-01Z'";
-        assert_eq!(self.client.query_one(late, &[]).unwrap().get::<_, i64>(0), self.late);
+        assert_eq!(
+            self.client.query_one(late, &[]).unwrap().get::<_, i64>(0),
+            self.late
+        );
     }
 }
 
