@@ -1,5 +1,5 @@
--- Closed periods. A charge reads the closing of its wallet with the wallet's row, and that of * from
--- a cache; docs/internals.md explains why no charge can miss one.
+-- Closed periods. A charge reads the closing of its wallet with the wallet's row, and that of *
+-- from a cache; docs/internals.md explains why no charge can miss one.
 CREATE TABLE wallet.closed_periods (
     wallet_id    text PRIMARY KEY,
     until        timestamptz NOT NULL CHECK (isfinite(until)),

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use crate::access::audit_making::Making;
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::error::Result;
 use crate::pg::clock;
@@ -200,27 +201,6 @@ statement!(
     "SELECT jsonb_build_object(t.what, to_jsonb(t)) FROM wallet.retention_rules t WHERE t.what = $1"
 );
 statement!(
-    PRICE,
-    [UUIDOID],
-    "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
-);
-statement!(
-    MARKUP,
-    [UUIDOID],
-    "SELECT jsonb_build_object(markup_id, to_jsonb(t)) FROM wallet.markups t WHERE t.markup_id = $1"
-);
-statement!(
-    RATE,
-    [UUIDOID],
-    "SELECT jsonb_build_object(rate_id, to_jsonb(t)) FROM wallet.fx_rates t WHERE t.rate_id = $1"
-);
-statement!(
-    VOUCHER,
-    [UUIDOID],
-    "SELECT jsonb_build_object(voucher_id, to_jsonb(t) - 'code_hash' - 'hash') FROM wallet.vouchers t WHERE t.voucher_id = $1"
-);
-
-statement!(
     /// A record without the row before.
     NOTE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID],
@@ -280,19 +260,6 @@ pub enum Of<'a> {
     Period,
 }
 
-/// The kind of a new row that has an id of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Making {
-    /// A price.
-    Price,
-    /// A markup.
-    Markup,
-    /// An exchange rate.
-    Rate,
-    /// A voucher, without its code.
-    Voucher,
-}
-
 impl Of<'_> {
     /// The current row.
     fn picture(self, wallet: &str) -> Result<Rows> {
@@ -330,19 +297,6 @@ impl Of<'_> {
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
             Of::Retention(what) => RETENTION.run(&[Value::Text(what)]),
             Of::Period => PERIOD.run(&[wallet]),
-        }
-    }
-}
-
-impl Making {
-    /// The new row.
-    fn picture(self, id: [u8; 16]) -> Result<Rows> {
-        let id = [Value::Uuid(id)];
-        match self {
-            Making::Price => PRICE.run(&id),
-            Making::Markup => MARKUP.run(&id),
-            Making::Rate => RATE.run(&id),
-            Making::Voucher => VOUCHER.run(&id),
         }
     }
 }

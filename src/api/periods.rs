@@ -12,13 +12,16 @@ use crate::pg::raise::OrRaise;
 use pgrx::default;
 use pgrx::prelude::*;
 
+const HINT: &str =
+    "Pass the first moment of the open period. A period can be closed when it has ended.";
+
 /// A time at which a closed period may end.
 fn ended(until: Option<TimestampWithTimeZone>) -> Result<Option<Timestamp>> {
     let until = args::kept_time("until", until)?;
     match until {
         Some(at) if at > clock::now() => Err(Error::argument("until is in the future")
             .detail(format!("It is {}.", at.to_json()))
-            .hint("Close a period when it has ended.")
+            .hint(HINT)
             .about("until")),
         until => Ok(until),
     }
@@ -36,7 +39,7 @@ fn close_period(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let until = ended(until)?.ok_or_else(|| args::missing("until"))?;
+        let until = ended(until)?.ok_or_else(|| args::missing("until").hint(HINT))?;
         let call = Call::new("close_period", wallet)
             .by(actor)?
             .noting(metadata)?

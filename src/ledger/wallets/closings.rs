@@ -2,9 +2,9 @@
 //!
 //! *No booking misses a closing.* The closing of a wallet is in the wallet's row. `close_period`
 //! holds all lanes and gives them a new epoch, as every change of rules does. The closing of `*`
-//! concerns all lanes of all wallets, which nobody can hold. So a booking locks the ledger, as every
-//! writer of a table does, before it reads this closing, and `close_period` holds a lock that no
-//! writer can share. The closing that was read is then valid until the booking has committed.
+//! concerns all lanes of all wallets, which nobody can hold. So a booking locks the ledger, as
+//! every writer of a table does, before it reads this closing, and `close_period` holds a lock that
+//! no writer can share. The closing that was read is valid until the booking has committed.
 
 use std::cell::Cell;
 
