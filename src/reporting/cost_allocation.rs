@@ -104,7 +104,7 @@ pub struct Rule<'a> {
 
 /// Sets a rule of a wallet, whose row is locked. Months that are closed keep their rule.
 pub fn set(wallet: &str, rule: &Rule<'_>) -> Result<()> {
-    let closed = closings::of(&*config::read(wallet)?)?;
+    let closed = closings::of(&config::read_basis(wallet)?)?;
     let set = SET_RULE.run(&[
         Value::Text(wallet),
         Value::Text(rule.dimension),
