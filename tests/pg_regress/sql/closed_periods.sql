@@ -95,6 +95,9 @@ SELECT * FROM regress.late WHERE wallet <> 'cp';
 
 -- Opening a part, and everything.
 SELECT wallet.reopen_period('cp', '2026-03-01Z', idempotency_key => 'open');
+CALL regress.fails($$ SELECT wallet.reopen_period('cp', '2026-02-01Z', idempotency_key => 'open') $$);
+SELECT wallet.close_period('cp', '2026-03-01Z', idempotency_key => 'close');
+CALL regress.fails($$ SELECT wallet.close_period('cp', '2026-03-02Z', idempotency_key => 'close') $$);
 SELECT cost FROM wallet.charge('cp', amount => 0.5, event_at => '2026-03-12Z');
 SELECT cost FROM wallet.charge('cp', amount => 0.25, event_at => '2026-02-12Z');
 SELECT wallet.reopen_period('cp'), wallet.reopen_period('*');
