@@ -47,7 +47,7 @@ WITH chained AS (
                coalesce(c.previous_hash, decode(repeat('00', 32), 'hex'))
                || c.person_digest
                || c.payload_digest
-               || convert_to(jsonb_build_array(
+               || convert_to((jsonb_build_array(
                    c.wallet_id,
                    c.lane::text,
                    c.seq::text,
@@ -72,7 +72,8 @@ WITH chained AS (
                    c.service_tier,
                    encode(c.lines, 'hex'),
                    c.contra
-               )::text, 'UTF8')) AS expected_hash
+               ) || CASE WHEN c.used_at IS NULL THEN jsonb '[]' ELSE jsonb_build_array(
+                   least(greatest(extract(epoch FROM c.used_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text) END)::text, 'UTF8')) AS expected_hash
       FROM digested c
 ), judged AS (
     SELECT h.lane, h.seq,

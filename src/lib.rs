@@ -255,10 +255,15 @@ extension_sql_file!(
     requires = ["focus"]
 );
 extension_sql_file!(
+    "../sql/schema/periods.sql",
+    name = "periods",
+    requires = ["retention"]
+);
+extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
     requires = [
-        "retention",
+        "periods",
         api::retention::drop_old,
         api::reports::prune_windows,
         api::reports::sweep_expired,

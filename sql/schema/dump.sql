@@ -25,6 +25,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.metric_weights', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.retention_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.closed_periods', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
 -- Grants of dropped roles are omitted, because in another cluster their OID may belong to another
 -- role.

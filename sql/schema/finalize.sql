@@ -14,6 +14,8 @@ COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for 
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.erase_user IS 'Replaces the identifier of a user by a random pseudonym in a wallet, or in all of them with *: in entries, holds, members, keys, limits, events, the audit trail and everywhere else. verify() and digests stay valid. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.set_retention IS 'Sets how long rows of a kind are kept. NULL keeps them permanently. maintain() drops the others. Errors: 22023, 42501, WL006.';
+COMMENT ON FUNCTION wallet.close_period IS 'Closes the periods of a wallet, or of all wallets with *, that end before a given time. Usage of a closed period that is booked later counts in the open period. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.reopen_period IS 'Opens closed periods again, from a given time on or all of them. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.drop_old IS 'Drops rows whose retention has ended, at most a given number of each kind, and returns their number by kind. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.without_person IS 'Returns a text, or the text of a document, of a given form, in which a pseudonym takes the place of an identifier. erase_user() calls it.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL015.';

@@ -3,7 +3,7 @@
 
 CREATE FUNCTION wallet.journal_summary(
     wallets text[] DEFAULT '{*}', "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
-    from_day date DEFAULT NULL, to_day date DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL, as_of timestamptz DEFAULT NULL,
     OUT wallet text, OUT day date, OUT account text, OUT contra text, OUT entries bigint,
     OUT debit numeric, OUT credit numeric, OUT currency text)
 RETURNS SETOF record
@@ -18,7 +18,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     WITH zones AS MATERIALIZED (
-        SELECT z.time_zone, coalesce(s.first, '-infinity') AS first, coalesce(s.last, 'infinity') AS last
+        SELECT z.time_zone, coalesce(s.first, '-infinity') AS first, least(coalesce(s.last, 'infinity'), journal_summary.as_of + interval '1 microsecond') AS last
           FROM (SELECT DISTINCT w.time_zone FROM wallet.wallets w WHERE reached IS NULL OR w.wallet_id = ANY (reached)) z
          CROSS JOIN LATERAL wallet.span_in(z.time_zone, journal_summary."from", journal_summary."to", journal_summary.from_day, journal_summary.to_day) s
     ), booked AS (

@@ -34,6 +34,7 @@ CREATE TABLE wallet.ledger (
     metadata          jsonb,
     person_proof      bytea,
     payload_proof     bytea,
+    used_at           timestamptz,
     CONSTRAINT ledger_idempotency UNIQUE (wallet_id, idempotency_key, call)
 );
 -- Created after the other index: if both seem to cost the same, for example because the table was
@@ -41,6 +42,7 @@ CREATE TABLE wallet.ledger (
 -- all entries of a wallet to find a single entry.
 ALTER TABLE wallet.ledger ADD PRIMARY KEY (wallet_id, entry_id);
 COMMENT ON TABLE wallet.ledger IS 'The ledger behind the view entries: one immutable row per entry. Never updated; deleted only by archive(), which moves it.';
+COMMENT ON COLUMN wallet.ledger.used_at IS 'Only if the time of use was in a closed period: that time. Reports then count the entry from event_at or, if it is NULL, from created_at.';
 COMMENT ON COLUMN wallet.ledger.entry_id IS 'UUIDv7, ordered by the time of booking.';
 COMMENT ON COLUMN wallet.ledger.event_at IS 'The time of use, if the caller gave one. NULL means created_at.';
 COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, starting at 1 without gaps.';

@@ -27,7 +27,7 @@ AS $$
                    coalesce(c.previous_hash, decode(repeat('00', 32), 'hex'))
                    || wallet.person_digest(c.person_proof, c.user_id, c.actor, c.fingerprint)
                    || wallet.payload_digest(c.payload_proof, c.usage, c.tags, c.metadata, c.reference, c.reason)
-                   || convert_to(jsonb_build_array(
+                   || convert_to((jsonb_build_array(
                        c.wallet_id,
                        c.lane::text,
                        c.seq::text,
@@ -52,7 +52,8 @@ AS $$
                        c.service_tier,
                        encode(c.lines, 'hex'),
                        c.contra
-                   )::text, 'UTF8')) AS expected_hash
+                   ) || CASE WHEN c.used_at IS NULL THEN jsonb '[]' ELSE jsonb_build_array(
+                       least(greatest(extract(epoch FROM c.used_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text) END)::text, 'UTF8')) AS expected_hash
           FROM chained c
     ), judged AS (
         SELECT h.lane, h.seq,

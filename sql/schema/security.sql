@@ -48,6 +48,8 @@ ALTER TABLE wallet.vouchers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.vouchers FORCE ROW LEVEL SECURITY;
 CREATE POLICY all_wallets ON wallet.vouchers FOR SELECT
     USING ((SELECT '*' = ANY (wallet.readable_wallets())));
--- Bonuses and limits for all wallets apply to every wallet, so every reader sees them, like prices.
+-- Bonuses, limits and closings for all wallets apply to every wallet, so every reader sees them,
+-- like prices.
 CREATE POLICY limit_of_all ON wallet.limits FOR SELECT USING (wallet_id = '*');
 CREATE POLICY bonus_of_all ON wallet.bonus_rules FOR SELECT USING (wallet_id = '*');
+CREATE POLICY period_of_all ON wallet.closed_periods FOR SELECT USING (wallet_id = '*');

@@ -177,7 +177,7 @@ COMMENT ON FUNCTION wallet.statement_lines IS 'Returns the lines of a statement 
 -- no rate.
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
-    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
     OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric,
     OUT currency text, OUT rate numeric, OUT inverse boolean)
 RETURNS SETOF record
@@ -188,7 +188,8 @@ AS $$
     WITH lines AS MATERIALIZED (
         SELECT l.line, l.at, l.kind, l.description, l.amount, l.balance
           FROM wallet.span_of(statement.wallet, statement."from", statement."to", statement.from_day, statement.to_day) s
-         CROSS JOIN LATERAL wallet.statement_lines(statement.wallet, s.first, s.last, NULL, NULL) l
+         -- A movement counts from its booking, so what was known at a time ends at that time.
+         CROSS JOIN LATERAL wallet.statement_lines(statement.wallet, s.first, least(s.last, statement.as_of + interval '1 microsecond'), NULL, NULL) l
     )
     SELECT l.line, l.at, l.kind, l.description,
            coalesce(wallet.exchanged(l.amount, x.rate, x.inverse), l.amount),

@@ -99,12 +99,12 @@ BEGIN
                      ROW(OLD.entry_id, OLD.created_at, OLD.event_at, OLD.seq, OLD.related_id, OLD.key_id, OLD.lane,
                          OLD.kind, OLD.call, OLD.wallet_id, OLD.amount, OLD.lane_balance, OLD.balance, OLD.hash,
                          OLD.idempotency_key, OLD.team, OLD.provider, OLD.model, OLD.service, OLD.region,
-                         OLD.service_tier, OLD.lines, OLD.contra, OLD.reference)
+                         OLD.service_tier, OLD.lines, OLD.contra, OLD.reference, OLD.used_at)
                      IS DISTINCT FROM
                      ROW(NEW.entry_id, NEW.created_at, NEW.event_at, NEW.seq, NEW.related_id, NEW.key_id, NEW.lane,
                          NEW.kind, NEW.call, NEW.wallet_id, NEW.amount, NEW.lane_balance, NEW.balance, NEW.hash,
                          NEW.idempotency_key, NEW.team, NEW.provider, NEW.model, NEW.service, NEW.region,
-                         NEW.service_tier, NEW.lines, NEW.contra, NEW.reference)
+                         NEW.service_tier, NEW.lines, NEW.contra, NEW.reference, NEW.used_at)
                      OR wallet.person_digest(OLD.person_proof, OLD.user_id, OLD.actor, OLD.fingerprint)
                         IS DISTINCT FROM wallet.person_digest(NEW.person_proof, NEW.user_id, NEW.actor, NEW.fingerprint)
                      OR wallet.payload_digest(OLD.payload_proof, OLD.usage, OLD.tags, OLD.metadata, OLD.reference, OLD.reason)

@@ -7,7 +7,7 @@
 --   the first roll-up, can take minutes on a large wallet.
 
 CREATE FUNCTION wallet.usage_rows(
-    wallet text, dimension text, first timestamptz, last timestamptz,
+    wallet text, dimension text, first timestamptz, last timestamptz, as_of timestamptz DEFAULT NULL,
     OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
     OUT share numeric, OUT refunded numeric)
 RETURNS SETOF record
@@ -36,7 +36,7 @@ BEGIN
                             WHEN usage_rows.dimension = 'hour' THEN wallet.hour_of(u.first_at, zone)
                             ELSE u.group_values[1] END AS value,
                        u.requests, u.input_tokens + u.output_tokens AS tokens, u.cost, u.refunded
-                  FROM wallet.usage_groups(ARRAY[usage_rows.wallet], ARRAY[usage_rows.dimension], first, last, NULL, NULL, NULL) u) g
+                  FROM wallet.usage_groups(ARRAY[usage_rows.wallet], ARRAY[usage_rows.dimension], first, last, NULL, NULL, usage_rows.as_of) u) g
         WINDOW in_order AS (ORDER BY g.cost DESC, g.value ROWS UNBOUNDED PRECEDING)
          ORDER BY g.cost DESC, g.value;
 END
@@ -46,7 +46,7 @@ COMMENT ON FUNCTION wallet.usage_rows IS 'Returns the rows of usage_by() in the 
 -- Uses the rate at the last moment of the period, like the closing line of a statement.
 CREATE FUNCTION wallet.usage_by(
     wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
-    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL, as_of timestamptz DEFAULT NULL,
     OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
     OUT share numeric, OUT refunded numeric, OUT currency text, OUT rate numeric, OUT inverse boolean)
 RETURNS SETOF record
@@ -63,7 +63,7 @@ AS $$
       FROM wallet.span_of(usage_by.wallet, usage_by."from", usage_by."to", usage_by.from_day, usage_by.to_day) s
      CROSS JOIN LATERAL wallet.exchange_rates(usage_by.wallet, usage_by.currency,
                                               ARRAY[least(s.last - interval '1 microsecond', statement_timestamp())]) x
-     CROSS JOIN LATERAL wallet.usage_rows(x.wallet, usage_by.dimension, s.first, s.last) WITH ORDINALITY
+     CROSS JOIN LATERAL wallet.usage_rows(x.wallet, usage_by.dimension, s.first, s.last, usage_by.as_of) WITH ORDINALITY
            AS u(value, requests, tokens, cost, average_cost, share, refunded, n)
      ORDER BY u.n
 $$;

@@ -82,13 +82,15 @@ SELECT l.wallet_id AS wallet,
        l.related_id,
        CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original,
        l.key_id,
-       l.effective_at
+       l.effective_at,
+       l.used_at
   FROM wallet.ledger_all l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by entry_id, which is the order of booking, except that a pending funding keeps the id of its request. Within a lane, seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: positive if money enters the wallet. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The contra account, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';
 COMMENT ON COLUMN wallet.entries.effective_at IS 'When the entry begins to count in a balance: the time of booking or, for the end of a grant and the renewal of a recurring grant, the due time.';
+COMMENT ON COLUMN wallet.entries.used_at IS 'Only if the use was in a closed period when it was booked: the time of use. event_at is then the time from which reports count it.';
 COMMENT ON COLUMN wallet.entries.key_id IS 'The key with which the charge was made.';
 COMMENT ON COLUMN wallet.entries.original IS 'Fundings in another currency only: amount, currency, rate, rounding, and inverse if the amount was divided by the rate.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries. In a wallet with one lane, this is the wallet''s balance minus debt.';

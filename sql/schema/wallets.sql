@@ -54,6 +54,7 @@ CREATE TABLE wallet.wallets (
     plan_version           bigint,
     next_plan_at           timestamptz,
     next_plan              text,
+    closed_until           timestamptz,
     -- The last column. Without a default, so that a charge reads the table limits for a row that
     -- was loaded from elsewhere.
     known_limits           wallet.known_limit[],
@@ -79,6 +80,7 @@ COMMENT ON COLUMN wallet.wallets.share IS 'pool: the parent pays for the use of 
 COMMENT ON COLUMN wallet.wallets.plan IS 'The plan of the wallet; NULL means none.';
 COMMENT ON COLUMN wallet.wallets.plan_version IS 'The version of the plan that the wallet has taken over. If another version is in force, the next call takes that one over.';
 COMMENT ON COLUMN wallet.wallets.next_plan_at IS 'When next_plan takes the place of plan; NULL means that no change is planned.';
+COMMENT ON COLUMN wallet.wallets.closed_until IS 'Usage before this time is booked into the open period; NULL: no period is closed. It is a copy of closed_periods.until, so that a charge reads it with the wallet''s row. That of * applies too.';
 COMMENT ON COLUMN wallet.wallets.next_plan IS 'The plan from next_plan_at on; NULL means none.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'The number of lanes of the balance, which is the number of transactions that can spend at the same time.';
 

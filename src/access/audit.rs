@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use crate::access::audit_making::Making;
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::error::Result;
 use crate::pg::clock;
@@ -163,7 +164,8 @@ statement!(
 statement!(
     CHARGEBACK,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(t.dimension, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
+    "SELECT jsonb_build_object(t.dimension || coalesce(to_char(nullif(t.effective_from, '-infinity'), ' from YYYY-MM-DD'), ''), to_jsonb(t))
+       FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
 );
 statement!(
     RUN_OUT,
@@ -189,31 +191,15 @@ statement!(
     "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.metric_weights t WHERE t.name = $1"
 );
 statement!(
+    PERIOD,
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.closed_periods t WHERE t.wallet_id = $1"
+);
+statement!(
     RETENTION,
     [TEXTOID],
     "SELECT jsonb_build_object(t.what, to_jsonb(t)) FROM wallet.retention_rules t WHERE t.what = $1"
 );
-statement!(
-    PRICE,
-    [UUIDOID],
-    "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
-);
-statement!(
-    MARKUP,
-    [UUIDOID],
-    "SELECT jsonb_build_object(markup_id, to_jsonb(t)) FROM wallet.markups t WHERE t.markup_id = $1"
-);
-statement!(
-    RATE,
-    [UUIDOID],
-    "SELECT jsonb_build_object(rate_id, to_jsonb(t)) FROM wallet.fx_rates t WHERE t.rate_id = $1"
-);
-statement!(
-    VOUCHER,
-    [UUIDOID],
-    "SELECT jsonb_build_object(voucher_id, to_jsonb(t) - 'code_hash' - 'hash') FROM wallet.vouchers t WHERE t.voucher_id = $1"
-);
-
 statement!(
     /// A record without the row before.
     NOTE,
@@ -270,19 +256,8 @@ pub enum Of<'a> {
     Metric(&'a str),
     /// The retention rule of that kind of rows.
     Retention(&'a str),
-}
-
-/// The kind of a new row that has an id of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Making {
-    /// A price.
-    Price,
-    /// A markup.
-    Markup,
-    /// An exchange rate.
-    Rate,
-    /// A voucher, without its code.
-    Voucher,
+    /// The closing of the wallet, or of all wallets.
+    Period,
 }
 
 impl Of<'_> {
@@ -321,19 +296,7 @@ impl Of<'_> {
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
             Of::Retention(what) => RETENTION.run(&[Value::Text(what)]),
-        }
-    }
-}
-
-impl Making {
-    /// The new row.
-    fn picture(self, id: [u8; 16]) -> Result<Rows> {
-        let id = [Value::Uuid(id)];
-        match self {
-            Making::Price => PRICE.run(&id),
-            Making::Markup => MARKUP.run(&id),
-            Making::Rate => RATE.run(&id),
-            Making::Voucher => VOUCHER.run(&id),
+            Of::Period => PERIOD.run(&[wallet]),
         }
     }
 }

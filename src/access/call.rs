@@ -1,8 +1,9 @@
 //! A call that changes something: the parts that all such SQL functions share.
 
 use crate::access::audit::{
-    Act, Making, Of, Outcomes, enter_audited, enter_audited_for_many, enter_making,
+    Act, Of, Outcomes, enter_audited, enter_audited_for_many, enter_making,
 };
+use crate::access::audit_making::Making;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::currency::Currency;

@@ -1,6 +1,7 @@
 //! Rights of database roles, members and keys.
 
 pub mod audit;
+pub mod audit_making;
 pub mod call;
 pub mod claims;
 pub mod family;

@@ -1,6 +1,6 @@
 //! SQL functions on fundings and vouchers.
 
-use crate::access::audit::Making;
+use crate::access::audit_making::Making;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::api::wallets::currency;

@@ -20,15 +20,17 @@ fn journal(
     format: default!(Option<&str>, "'hledger'"),
     from_day: default!(Option<Date>, "NULL"),
     to_day: default!(Option<Date>, "NULL"),
+    as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
 ) -> String {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
         let (from, to) = (args::time("from", from)?, args::time("to", to)?);
+        let as_of = args::time("as_of", as_of)?;
         enter(Level::Reader, wallet, |_| {
             let span = [from, to].map(Value::OptTime);
             let days = [from_day, to_day].map(Value::OptDate);
-            journal::of(wallet, span, days, format)
+            journal::of(wallet, span, days, as_of, format)
         })
     };
     work().or_raise()

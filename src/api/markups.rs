@@ -1,6 +1,6 @@
 //! The SQL function on markups of price lists.
 
-use crate::access::audit::Making;
+use crate::access::audit_making::Making;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;

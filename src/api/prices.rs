@@ -1,6 +1,6 @@
 //! SQL functions on prices.
 
-use crate::access::audit::Making;
+use crate::access::audit_making::Making;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;

@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::reporting::cost_allocation::check_shares;
+use crate::reporting::cost_allocation::{Rule, check_shares};
 use crate::reporting::{cost_allocation, upkeep};
 use crate::storage::session::as_one_call;
 use crate::storage::wallet_row::{lock_wallet, require_wallet};
+use pgrx::datum::Date;
 use pgrx::default;
 use pgrx::prelude::*;
 
@@ -66,6 +67,7 @@ pub fn reported(wallets: Option<Vec<Option<String>>>) -> Result<Option<Vec<Strin
 /// Sets how unallocated usage is distributed across the teams of a wallet, or the values of a tag.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
 fn set_chargeback_rule(
     wallet: Option<&str>,
     rule: Option<&str>,
@@ -74,6 +76,7 @@ fn set_chargeback_rule(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
     dimension: default!(Option<&str>, "'team'"),
+    effective_from: default!(Option<Date>, "NULL"),
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -87,10 +90,20 @@ fn set_chargeback_rule(
             .once(idempotency_key)?
             .with("dimension", dimension)
             .with("rule", rule)
-            .with("shares", shares.and_then(canonical));
+            .with("shares", shares.and_then(canonical))
+            .with(
+                "effective_from",
+                effective_from.map(|day| day.to_unix_epoch_days()),
+            );
+        let rule = Rule {
+            dimension,
+            rule,
+            shares,
+            effective_from,
+        };
         call.change(Level::Billing, Of::CostAllocation(dimension), |call| {
             lock_wallet(wallet)?;
-            call.once(|| cost_allocation::set(wallet, dimension, rule, shares))
+            call.once(|| cost_allocation::set(wallet, &rule))
         })
     };
     work().or_raise();

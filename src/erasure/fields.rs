@@ -121,6 +121,7 @@ tables! {
     UNREAD "unread_paths": erase_in!("unread_paths", document "example");
     FUNDINGS "funding_requests": erase_in!("funding_requests", text "reason", name "actor", metadata "metadata");
     BONUSES "bonus_rules": erase_in!("bonus_rules", name "actor", metadata "metadata");
+    PERIODS "closed_periods": erase_in!("closed_periods", name "actor", metadata "metadata");
     OUTBOX "outbox": erase_in!("outbox", document "payload", text "last_error");
     RECURRING "recurring_grants": erase_in!("recurring_grants", name "actor", metadata "metadata");
     TOPUP_RULES "topup_rules": erase_in!("topup_rules", document "rule", text "refused");
@@ -159,14 +160,15 @@ tables! {
             AND num_nonnulls($4, $5) = 2";
     // The names of the shares are values of the tag.
     SHARES "chargeback_rules": "UPDATE wallet.chargeback_rules t SET shares = n.shares
-           FROM (SELECT o.wallet_id, o.dimension,
+           FROM (SELECT o.wallet_id, o.dimension, o.effective_from,
                         wallet.without_person(jsonb_build_object(substr(o.dimension, 5), o.shares)::text, $1, $2, 'shares')::jsonb
                             -> substr(o.dimension, 5) AS shares
                    FROM wallet.chargeback_rules o
                   WHERE ($3::text[] IS NULL OR o.wallet_id = ANY ($3)) AND o.dimension LIKE 'tag:%'
                     AND (strpos(o.shares::text, $4) > 0 OR strpos(o.shares::text, $5) > 0)
                  OFFSET 0) n
-          WHERE t.wallet_id = n.wallet_id AND t.dimension = n.dimension AND t.shares <> n.shares";
+          WHERE t.wallet_id = n.wallet_id AND t.dimension = n.dimension AND t.effective_from = n.effective_from
+            AND t.shares <> n.shares";
     PRICES "prices": erase_in_all!("prices");
     MARKUPS "markups": erase_in_all!("markups");
     RATES "fx_rates": erase_in_all!("fx_rates");

@@ -10,7 +10,8 @@ macro_rules! by_key_query {
     ($table:literal) => {
         concat!(
             "SELECT entry_id, fingerprint, amount, coalesce(balance, lane_balance), model, lines,
-                    user_id, team, service, region, service_tier, tags, event_at
+                    user_id, team, service, region, service_tier, tags,
+                    coalesce(used_at, event_at)
                FROM ",
             $table,
             " WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"

@@ -3,17 +3,39 @@
 
 use crate::args;
 use crate::error::{Error, Result};
+use crate::ledger::wallets::closings;
+use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::pg::clock;
+use crate::pg::clock::{self, Timestamp};
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::storage::plan::{Run, Value, statement};
+use pgrx::datum::Date;
 
 statement!(
     SET_RULE,
-    [TEXTOID, TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.chargeback_rules (wallet_id, dimension, rule, shares, changed_at)
-     VALUES ($1, $2, $3, coalesce($4, '{}'), $5)
-     ON CONFLICT (wallet_id, dimension) DO UPDATE
+    [
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        JSONBOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        DATEOID
+    ],
+    "WITH open AS (
+         SELECT coalesce(date_trunc('month', timezone(w.time_zone, $6))::date, '-infinity') AS month
+           FROM wallet.wallets w WHERE w.wallet_id = $1
+     ), start AS (
+         SELECT coalesce(date_trunc('month', $7::timestamp)::date, o.month) AS month, o.month AS open
+           FROM open o
+     ), replaced AS (
+         DELETE FROM wallet.chargeback_rules r USING start s
+          WHERE $7 IS NULL AND r.wallet_id = $1 AND r.dimension = $2 AND r.effective_from > s.month
+     )
+     INSERT INTO wallet.chargeback_rules
+         (wallet_id, dimension, rule, shares, changed_at, effective_from)
+     SELECT $1, $2, $3, coalesce($4, '{}'), $5, s.month FROM start s WHERE s.month >= s.open
+     ON CONFLICT (wallet_id, dimension, effective_from) DO UPDATE
         SET rule = excluded.rule, shares = excluded.shares, changed_at = excluded.changed_at"
 );
 
@@ -67,15 +89,37 @@ pub fn dimension(named: Option<&str>) -> Result<&str> {
     }
 }
 
-/// Sets the rule of a wallet.
-pub fn set(wallet: &str, dimension: &str, rule: &str, shares: Option<Jsonb>) -> Result<()> {
-    SET_RULE
-        .run(&[
-            Value::Text(wallet),
-            Value::Text(dimension),
-            Value::Text(rule),
-            Value::OptJsonb(shares),
-            Value::Time(clock::now()),
-        ])
-        .map(drop)
+/// A rule of a wallet.
+pub struct Rule<'a> {
+    /// `team` or `tag:NAME`.
+    pub dimension: &'a str,
+    /// `none`, `even`, `use` or `fixed`.
+    pub rule: &'a str,
+    /// The fractions of `fixed`.
+    pub shares: Option<Jsonb>,
+    /// A day of the first month to which the rule applies. `None` for all months that are open: the
+    /// rule then takes the place of all others that apply to them.
+    pub effective_from: Option<Date>,
+}
+
+/// Sets a rule of a wallet, whose row is locked. Months that are closed keep their rule.
+pub fn set(wallet: &str, rule: &Rule<'_>) -> Result<()> {
+    let closed = closings::of(&config::read_basis(wallet)?)?;
+    let set = SET_RULE.run(&[
+        Value::Text(wallet),
+        Value::Text(rule.dimension),
+        Value::Text(rule.rule),
+        Value::OptJsonb(rule.shares),
+        Value::Time(clock::now()),
+        Value::OptTime(closed),
+        Value::OptDate(rule.effective_from),
+    ])?;
+    if set.is_empty() {
+        let until = closed.map(Timestamp::to_json).unwrap_or_default();
+        return Err(Error::argument("effective_from is in a closed month")
+            .detail(format!("The period is closed until {until}."))
+            .hint("Pass a day of an open month, or open the period with reopen_period().")
+            .about("effective_from"));
+    }
+    Ok(())
 }

@@ -326,12 +326,16 @@ pub fn of(
     wallet: &str,
     span: [Value<'_>; 2],
     days: [Value<'_>; 2],
+    as_of: Option<Timestamp>,
     format: Format,
 ) -> Result<String> {
     let [from, to] = span;
     let [from_day, to_day] = days;
     let span = SPAN.run(&[Value::Text(wallet), from, to, from_day, to_day])?;
     let (from, to): (Option<Timestamp>, Option<Timestamp>) = (span.get(0, 0), span.get(0, 1));
+    // An entry counts from its booking, so what was known at a time ends at that time.
+    let known = as_of.map(|at| Timestamp(at.0.saturating_add(1)));
+    let to = to.into_iter().chain(known).min();
     // Nothing is known of the future.
     let to = to.filter(|to| *to <= clock::now());
     let values = [

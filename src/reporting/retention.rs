@@ -81,7 +81,8 @@ statement!(
         "requests",
         "t.created_at < $1 AND t.call IN ('set_member', 'set_members', 'drop_member', 'set_limit', 'set_limits', 'drop_limit',
              'set_model_rules', 'set_ip_rules', 'set_devices', 'update_wallet', 'freeze_wallet', 'unfreeze_wallet', 'set_lanes',
-             'use_price_list', 'set_chargeback_rule', 'set_run_out_alert', 'set_topup_rule', 'set_bonus', 'set_retention')"
+             'use_price_list', 'set_chargeback_rule', 'set_run_out_alert', 'set_topup_rule', 'set_bonus', 'set_retention',
+             'close_period', 'reopen_period')"
     )
 );
 // A rule with a maximum for its lifetime counts all of its top-ups, and one with a maximum per year

@@ -138,6 +138,9 @@ fn written(
         None => out.text(None),
     }
     out.text(entry.contra);
+    if let Some(at) = entry.used_at {
+        out.number(at.unix_micros());
+    }
     out.finish()
 }
 
@@ -169,6 +172,7 @@ mod tests {
             // Counted from 2000, like every timestamp of PostgreSQL.
             created_at: Timestamp(1_688_256_000_000_000 - 946_684_800_000_000),
             event_at: None,
+            used_at: None,
             wallet: "acme",
             kind: Kind::Charge,
             call: Call::Charge,

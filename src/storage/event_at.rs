@@ -104,9 +104,64 @@ pub fn check(at: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// The times of use that an entry stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOfUse {
+    /// When reports count the use. `None` if that is the time of booking.
+    pub event_at: Option<Timestamp>,
+    /// The time of use, if it was in a closed period.
+    pub used_at: Option<Timestamp>,
+}
+
+impl TimeOfUse {
+    /// The times for a use at `given`, booked at `booked`. The open period begins at `closed`.
+    ///
+    /// Use in a closed period counts when it is booked: that is when the books learn of it. After a
+    /// clock was set back, this may be before the open period, and the use then counts from the
+    /// beginning of that period.
+    pub fn counted(
+        given: Option<Timestamp>,
+        booked: Timestamp,
+        closed: Option<Timestamp>,
+    ) -> TimeOfUse {
+        let used = given.unwrap_or(booked);
+        let Some(closed) = closed.filter(|closed| used < *closed) else {
+            return TimeOfUse {
+                event_at: given,
+                used_at: None,
+            };
+        };
+        TimeOfUse {
+            event_at: (booked < closed).then_some(closed),
+            used_at: Some(used),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn use_in_a_closed_period_counts_in_the_open_one() {
+        let at = |time: i64| Some(Timestamp(time));
+        for (given, booked, closed, event_at, used_at) in [
+            (None, 50, None, None, None),
+            (at(10), 50, None, at(10), None),
+            (None, 50, at(40), None, None),
+            (at(40), 50, at(40), at(40), None),
+            (at(39), 50, at(40), None, at(39)),
+            (at(60), 50, at(40), at(60), None),
+            (None, 39, at(40), at(40), at(39)),
+            (at(10), 39, at(40), at(40), at(10)),
+            (at(60), 39, at(40), at(60), None),
+        ] {
+            let time = TimeOfUse::counted(given, Timestamp(booked), closed);
+            assert_eq!(time, TimeOfUse { event_at, used_at });
+            let counts = time.event_at.unwrap_or(Timestamp(booked));
+            assert!(closed.is_none_or(|closed| counts >= closed));
+        }
+    }
 
     #[test]
     fn a_bound_is_a_date_or_a_time() {

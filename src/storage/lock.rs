@@ -44,6 +44,29 @@ thread_local! {
     static LAST: RefCell<(String, [u32; 2])> = RefCell::default();
 }
 
+/// Locks the ledger for bookings, or against them, until the end of the transaction.
+fn lock_ledger(mode: u32) {
+    session::note_lock();
+    // SAFETY: catalog look-ups by name; the schema and the table are parts of the extension, and
+    // the lock manager takes any OID.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), false);
+        let ledger = pg_sys::get_relname_relid(c"ledger".as_ptr(), schema);
+        pg_sys::LockRelationOid(ledger, mode as pg_sys::LOCKMODE);
+    }
+}
+
+/// Locks the ledger as a booking does. Waits for [`stop_bookings`].
+pub fn begin_booking() {
+    lock_ledger(pg_sys::RowExclusiveLock);
+}
+
+/// Waits for every transaction that has booked something, and lets no other book until the end of
+/// this one.
+pub fn stop_bookings() {
+    lock_ledger(pg_sys::ShareRowExclusiveLock);
+}
+
 /// Two words that identify the wallet: a digest.
 fn words(wallet: &str) -> [u32; 2] {
     LAST.with_borrow_mut(|(last, words)| {

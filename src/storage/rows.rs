@@ -149,6 +149,9 @@ pub struct WalletRow {
     pub pool: Option<String>,
     /// The plan of the wallet; `None` for a wallet that has none and is assigned none.
     pub plan: Option<Box<PlanRow>>,
+    /// The first moment of the open period, as far as the wallet's own closing says. `None` if no
+    /// period is closed.
+    pub closed_until: Option<Timestamp>,
 }
 
 impl WalletRow {
@@ -261,8 +264,10 @@ pub struct Entry<'a> {
     pub entry_id: [u8; 16],
     /// Time of booking.
     pub created_at: Timestamp,
-    /// Time of use, if the caller gave one.
+    /// When reports count the use. `None` if that is the time of booking.
     pub event_at: Option<Timestamp>,
+    /// The time of use, if it was in a closed period.
+    pub used_at: Option<Timestamp>,
     /// The wallet's id.
     pub wallet: &'a str,
     /// Why the balance changes, such as a charge or a refund.
@@ -311,6 +316,7 @@ impl<'a> Entry<'a> {
             entry_id: uuid::Uuid::now_v7().into_bytes(),
             created_at: clock::now(),
             event_at: None,
+            used_at: None,
             wallet,
             kind,
             call,

@@ -16,10 +16,10 @@ use crate::storage::rows::{
     AllowanceId, Call, Changed, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow,
     RuleRows, Taking, ThresholdRow, Used, Wanted, Window,
 };
-use crate::storage::spi;
 pub use crate::storage::spi::{
     give_back, lock_lane, lock_window, new_lane, read_window, set_levels, try_lane, write_window,
 };
+use crate::storage::{lock, spi};
 
 /// `wallet.storage`
 static STORAGE: GucSetting<Storage> = GucSetting::<Storage>::new(Storage::Auto);
@@ -57,6 +57,13 @@ fn direct(which: Which, access: Access) -> Option<Table> {
 /// once.
 pub fn begin_writing() {
     direct(Which::Allowances, Access::Write);
+}
+
+/// Locks the ledger for the entries that this transaction books. See `lock::stop_bookings`.
+pub fn begin_booking() {
+    if direct(Which::Ledger, Access::Write).is_none() {
+        lock::begin_booking();
+    }
 }
 
 /// The lane as it was last committed (or changed by this transaction), without a lock.

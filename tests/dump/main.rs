@@ -38,6 +38,7 @@ const TABLES: &[&str] = &[
     "usage_mappings",
     "metric_weights",
     "retention_rules",
+    "closed_periods",
     "limits",
     "reservations",
     "refunds",

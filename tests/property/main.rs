@@ -11,6 +11,7 @@ mod holds;
 mod in_turn;
 mod isolation;
 mod model;
+mod periods;
 mod plans;
 mod sequence;
 mod settled;

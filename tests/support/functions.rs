@@ -106,7 +106,7 @@ use Reach::{All, Any, Id, Inside, Rows, Wallet};
 pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
     f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'USD')"),
-    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'team')"),
+    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'team', NULL)"),
     f(Reader, Wallet, "chargeback", "wallet.chargeback(ARRAY[{w}], (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'tag:project')"),
     f(Reader, Wallet, "check_limits", "wallet.check_limits({w}, 'ann', amount => 1)"),
     f(Reader, Wallet, "focus_csv", "wallet.focus_csv(NULL, NULL, {w})"),
@@ -254,6 +254,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Worker, All, "drop_old", "wallet.drop_old()"),
     f(Worker, All, "prune_windows", "wallet.prune_windows()"),
     f(Worker, All, "roll_up", "wallet.roll_up()"),
+    f(Admin, Wallet, "close_period", "wallet.close_period({w}, '2020-01-01Z'{a})"),
+    f(Admin, Wallet, "reopen_period", "wallet.reopen_period({w}, NULL{a})"),
     f(Admin, All, "set_retention", "wallet.set_retention('events', '30 days'{a})"),
     f(Admin, All, "set_fx_rate", "wallet.set_fx_rate('EUR', 'USD', 1.1{a})"),
     f(Admin, All, "set_fx_rates", r#"wallet.set_fx_rates('EUR', '{"CHF":0.95}'{a})"#),

@@ -123,7 +123,7 @@ fn chained<'a>(
     let mut lane = payer.lane.clone();
     let mut entries = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let entry = job.entry();
+        let entry = job.entry()?;
         let balance = lane
             .credited()
             .plus(payer.others)

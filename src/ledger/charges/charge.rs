@@ -161,7 +161,7 @@ impl Job<'_> {
             others,
             combined,
         } = payer;
-        let entry = self.entry();
+        let entry = self.entry().map_err(stopped)?;
         let balance = lane
             .credited()
             .plus(others)
@@ -262,7 +262,7 @@ impl Job<'_> {
             Taken::All(warnings) => warnings,
             Taken::Refused { error, .. } => return Err(error.into()),
         };
-        let entry = job.entry();
+        let entry = job.entry()?;
         let balance = whole.balance(credit)?.minus(job.taken()).map_err(range)?;
         let general = kept::without(whole.general(credit)?, &kept)?;
         let parts = pools.split(context, clock::now(), job.taken(), general, room)?;

@@ -10,6 +10,7 @@ use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{unpriced, unread_usage};
 use crate::ledger::grants::pools::Pools;
+use crate::ledger::wallets::closings;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
@@ -27,6 +28,7 @@ use crate::pricing::reported::rate_reported;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
+use crate::storage::event_at::TimeOfUse;
 use crate::storage::rows::{Call, Entry, Kind, Lane, Link};
 
 /// A request under one version of the rules.
@@ -238,7 +240,7 @@ impl<'a> Job<'a> {
     }
 
     /// The entry that books the charge.
-    pub fn entry(&self) -> Entry<'_> {
+    pub fn entry(&self) -> Result<Entry<'_>> {
         let call = match self.request.asked {
             Asked::Late(..) => Call::Price,
             _ => Call::Charge,
@@ -247,8 +249,13 @@ impl<'a> Job<'a> {
     }
 
     /// Like [`Job::entry`], for another call with its own fingerprint.
-    pub fn entry_as(&self, call: Call, fingerprint: impl Fn() -> [u8; 16]) -> Entry<'_> {
+    ///
+    /// The ledger is locked from here on, so no closing can be missed.
+    pub fn entry_as(&self, call: Call, fingerprint: impl Fn() -> [u8; 16]) -> Result<Entry<'_>> {
         let request = self.request;
+        let closed = closings::of(self.rules)?;
+        let created_at = clock::now();
+        let time = TimeOfUse::counted(request.event_at, created_at, closed);
         let priced = self.priced.as_ref();
         let usage = match &request.asked {
             // The child's entry has it.
@@ -262,8 +269,9 @@ impl<'a> Job<'a> {
         };
         let entry = Entry {
             entry_id: uuid::Uuid::now_v7().into_bytes(),
-            created_at: clock::now(),
-            event_at: request.event_at,
+            created_at,
+            event_at: time.event_at,
+            used_at: time.used_at,
             wallet: request.wallet,
             kind: Kind::Charge,
             call,
@@ -284,10 +292,10 @@ impl<'a> Job<'a> {
             actor: request.actor,
             metadata: request.metadata.clone(),
         };
-        match request.passed {
+        Ok(match request.passed {
             Some(passed) => passed.lend(entry),
             None => entry,
-        }
+        })
     }
 
     /// The result of the call.

@@ -28,7 +28,7 @@ statement!(
     CHARGES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "SELECT l.entry_id, l.amount, l.call, l.model, l.region, l.service_tier, l.reason, l.lines, l.usage,
-            coalesce(l.event_at,
+            coalesce(l.used_at, l.event_at,
                      CASE WHEN l.call = 's' THEN (SELECT r.created_at FROM wallet.reservations r
                                                    WHERE r.wallet_id = l.wallet_id AND r.hold_id = l.related_id) END,
                      l.created_at),
@@ -78,7 +78,7 @@ macro_rules! past_usage_columns {
     () => {
         "l.model, l.region, l.service_tier,
          CASE WHEN l.usage IS NULL THEN wallet.entry_usage(l.model, l.lines) ELSE l.usage END,
-         coalesce(l.event_at, l.created_at)"
+         coalesce(l.used_at, l.event_at, l.created_at)"
     };
 }
 pub(crate) use past_usage_columns;

@@ -27,16 +27,20 @@ pub fn note_expiry(wallet: &str, hold: [u8; 16], charge: [u8; 16]) -> Result<()>
 }
 
 /// The entry of a settlement.
-pub fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
-    let entry = job.entry_as(Call::Settle, || settlement.fingerprint);
-    Entry {
+pub fn entry<'a>(
+    settlement: &Settlement<'_>,
+    job: &'a Job<'_>,
+    hold: [u8; 16],
+) -> Result<Entry<'a>> {
+    let entry = job.entry_as(Call::Settle, || settlement.fingerprint)?;
+    Ok(Entry {
         related_id: Some(hold),
         reason: match settlement.is_expiry {
             true => Some("expired hold"),
             false => entry.reason,
         },
         ..entry
-    }
+    })
 }
 
 /// The first result for this key. Returns WL006 if the key belongs to another settlement.

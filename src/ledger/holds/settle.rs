@@ -236,7 +236,7 @@ pub(super) fn book(
     let settled = window::settle(wallet, &job.applied, &released, refuse);
     let warnings = settled.map_err(of_settlement)?;
     let warnings = locked.warnings(warnings)?;
-    let entry = entry(settlement, job, hold.id);
+    let entry = entry(settlement, job, hold.id)?;
     let taken = job.taken().min(room);
     let owed = job.taken().minus(taken).map_err(range)?;
     if !owed.is_zero() {

@@ -165,7 +165,7 @@ impl Part<'_> {
                 lanes::let_go(wallet, lane.lane);
                 return Ok(None);
             }
-            let entry = entry(settlement, job, self.hold);
+            let entry = entry(settlement, job, self.hold)?;
             let balance = lane
                 .credited()
                 .plus(lanes::others(rules.lane_view(wallet), lane.lane)?)

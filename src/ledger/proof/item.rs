@@ -33,6 +33,7 @@ pub fn item(
         entry_id: columns.uuid(0)?,
         created_at: columns.time(1)?,
         event_at: columns.time(2),
+        used_at: columns.time(32),
         wallet,
         kind: Kind::of(kind)?,
         call: Call::of(call)?,

@@ -27,7 +27,7 @@ macro_rules! entries_query {
             "SELECT entry_id, created_at, event_at, lane, seq, kind, call, amount, lane_balance, balance, hash,
                     idempotency_key, fingerprint, related_id, key_id, user_id, team, provider, model, service,
                     region, service_tier, lines, usage, tags, contra, reference, reason, actor, metadata, person_proof,
-                    payload_proof
+                    payload_proof, used_at
                FROM wallet.",
             $table,
             " WHERE wallet_id = $1 ORDER BY entry_id"

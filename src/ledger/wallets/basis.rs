@@ -87,6 +87,8 @@ pub struct Basis {
     pub keeps: bool,
     /// The parent that pays for the wallet's use. `None` if the wallet has its own money.
     pub pool: Option<String>,
+    /// The first moment of the open period, as far as the wallet's own closing says.
+    pub closed_until: Option<Timestamp>,
     /// Whether the wallet has any rule on who may spend.
     pub(super) guarded: bool,
     /// Whether only members may spend.
@@ -115,6 +117,7 @@ impl Basis {
             keeps,
             pool,
             plan,
+            closed_until,
         } = rows.wallet;
         let plan_due = match &plan {
             Some(plan) if status != "closed" => plan_book::due(plan)?,
@@ -143,6 +146,7 @@ impl Basis {
             archived,
             keeps,
             pool,
+            closed_until,
             guarded,
             members_only,
         })

@@ -49,6 +49,7 @@ mod column {
     pub const METADATA: i16 = 31;
     pub const PERSON_PROOF: i16 = 32;
     pub const PAYLOAD_PROOF: i16 = 33;
+    pub const USED_AT: i16 = 34;
 }
 
 /// Writes the entry. Returns false if its idempotency key is taken. Waits for a transaction that is
@@ -232,5 +233,6 @@ fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     fields.set(METADATA, json(entry.metadata.as_ref()));
     fields.set_bytes(PERSON_PROOF, link.person_proof.bytes());
     fields.set_bytes(PAYLOAD_PROOF, link.payload_proof.bytes());
+    fields.set(USED_AT, entry.used_at.map(|at| pg_sys::Datum::from(at.0)));
     fields
 }

@@ -36,8 +36,9 @@ mod wallets {
     pub const PLAN: i16 = 28;
     pub const PLAN_VERSION: i16 = 29;
     pub const NEXT_PLAN_AT: i16 = 30;
+    pub const CLOSED_UNTIL: i16 = 32;
     // The last column, see `of_elements`.
-    pub const KNOWN_LIMITS: i16 = 32;
+    pub const KNOWN_LIMITS: i16 = 33;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -222,6 +223,7 @@ fn wallet_row(fields: &Fields) -> Result<WalletRow> {
             fields.opt_int8(PLAN_VERSION),
             fields.time(NEXT_PLAN_AT),
         ),
+        closed_until: fields.time(CLOSED_UNTIL),
     })
 }
 

@@ -74,8 +74,8 @@ impl Which {
     pub(super) fn columns(self) -> i32 {
         match self {
             Which::Allowances => 21,
-            Which::Ledger | Which::Archive => 33,
-            Which::Wallets => 32,
+            Which::Ledger | Which::Archive => 34,
+            Which::Wallets => 33,
             Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,

@@ -39,15 +39,17 @@ statement!(
         UUIDOID,
         UUIDOID,
         BYTEAOID,
-        BYTEAOID
+        BYTEAOID,
+        TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.ledger
         (wallet_id, entry_id, created_at, event_at, lane, seq, kind, call,
          amount, lane_balance, balance, hash, idempotency_key, fingerprint, user_id, team, provider,
          model, service, region, service_tier, lines, usage, tags, contra, reference,
-         reason, actor, metadata, related_id, key_id, person_proof, payload_proof)
+         reason, actor, metadata, related_id, key_id, person_proof, payload_proof,
+         used_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
 
@@ -121,6 +123,7 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Value::OptUuid(entry.attribution.key_id),
         Value::OptBytes(link.person_proof.bytes()),
         Value::OptBytes(link.payload_proof.bytes()),
+        Value::OptTime(entry.used_at),
     ])?;
     Ok(!rows.is_empty())
 }

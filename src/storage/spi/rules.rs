@@ -21,7 +21,7 @@ statement!(
             coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject',
             (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights,
             r.carry_from, w.time_zone, w.defaults_from, w.plan, w.plan_version, w.next_plan_at,
-            CASE WHEN w.share = 'pool' THEN w.parent END
+            CASE WHEN w.share = 'pool' THEN w.parent END, w.closed_until
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -80,6 +80,7 @@ pub fn read_rules(wallet: &str, wanted: Wanted) -> Result<Option<RuleRows>> {
             keeps: rows.need(0, 30)?,
             plan: PlanRow::of(rows.get(0, 38), rows.get(0, 39), rows.get(0, 40)),
             pool: rows.get(0, 41),
+            closed_until: rows.get(0, 42),
         },
         epoch: rows.need(0, 7)?,
         recheck_done: rows.need(0, 8)?,

@@ -196,6 +196,25 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
+            call("periods", "", CONSTANT, "SELECT * FROM wallet.periods"),
+            call(
+                "closed_periods",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.closed_periods",
+            ),
+            call(
+                "close_period",
+                "",
+                CONSTANT,
+                "SELECT wallet.close_period('w', '2020-01-01Z')",
+            ),
+            call(
+                "reopen_period",
+                "",
+                CONSTANT,
+                "SELECT wallet.reopen_period('w')",
+            ),
             call("retention", "", CONSTANT, "SELECT * FROM wallet.retention"),
             call(
                 "set_retention",
