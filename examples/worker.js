@@ -1,18 +1,19 @@
-// Takes events of wallets: pays top-ups and sends webhooks.
+// Takes the top-ups that wallets request, and pays them with a provider of your own.
 //
-//     PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… node worker.js
+//     PAY_URL=https://… node worker.js
+//
+// This is an example for programs that act on events themselves. To tell people and programs of
+// events, set destinations and run walletd: docs/walletd.md.
 //
 // The connection is configured by PGHOST, PGDATABASE and so on. The role needs
 // wallet.grant_access(role, 'billing'). You can run any number of workers: claim_events gives each
-// event to one of them. An event is delivered at least once. The payment has the top-up's id as its
-// idempotency key, and the webhook has the event's id.
+// event to one of them, at least once. The payment has the top-up's id as its idempotency key.
 'use strict'
-const { createHmac } = require('node:crypto')
 const { Client } = require('pg')
 
-const { PAY_URL, HOOK_URL, HOOK_SECRET = '' } = process.env
+const { PAY_URL } = process.env
 const TIMEOUT = Number(process.env.TIMEOUT || 10) * 1000
-const LEASE = `${TIMEOUT * 4 + 1000} milliseconds` // longer than one payment and one webhook take
+const LEASE = `${TIMEOUT * 2 + 1000} milliseconds` // longer than a payment takes
 const POLL = Number(process.env.POLL || 5) * 1000
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
@@ -39,21 +40,16 @@ async function pay(db, wallet, { topup_id, amount, currency, method }) {
   }
 }
 
-async function tell({ id, wallet, event, threshold, payload, created_at }) {
-  const body = JSON.stringify({ id, wallet, event, threshold, payload, created_at })
-  const signature = createHmac('sha256', HOOK_SECRET).update(body).digest('hex')
-  await post(HOOK_URL, body, { 'X-Wallet-Event': id, 'X-Wallet-Signature': `sha256=${signature}` })
-}
+const CLAIM = "SELECT * FROM wallet.claim_events(1, $1::interval, '{topup_requested}')"
 
 async function work(db) {
   // One at a time, so that other workers can take the events that this one has not begun.
   for (;;) {
-    const claimed = await db.query('SELECT * FROM wallet.claim_events(1, $1::interval)', [LEASE])
+    const claimed = await db.query(CLAIM, [LEASE])
     const event = claimed.rows[0]
     if (!event) return
     try {
-      if (PAY_URL && event.event === 'topup_requested') await pay(db, event.wallet, event.payload)
-      if (HOOK_URL) await tell(event)
+      await pay(db, event.wallet, event.payload)
       await db.query('SELECT wallet.finish_event($1)', [event.id])
     } catch (error) { // try again later
       await db.query('SELECT wallet.retry_event($1, error => $2)', [event.id, String(error)])

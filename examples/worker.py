@@ -1,14 +1,14 @@
-"""Takes events of wallets: pays top-ups and sends webhooks.
+"""Takes the top-ups that wallets request, and pays them with a provider of your own.
 
-    PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… python3 worker.py
+    PAY_URL=https://… python3 worker.py
+
+This is an example for programs that act on events themselves. To tell people and programs of events,
+set destinations and run walletd: docs/walletd.md.
 
 The connection is configured by PGHOST, PGDATABASE and so on. The role needs
 wallet.grant_access(role, 'billing'). You can run any number of workers: claim_events gives each
-event to one of them. An event is delivered at least once. The payment has the top-up's id as its
-idempotency key, and the webhook has the event's id.
+event to one of them, at least once. The payment has the top-up's id as its idempotency key.
 """
-import hashlib
-import hmac
 import json
 import os
 import select
@@ -20,10 +20,9 @@ import urllib.request
 import psycopg
 from psycopg.rows import dict_row
 
-PAY_URL, HOOK_URL = os.environ.get("PAY_URL"), os.environ.get("HOOK_URL")
-SECRET = os.environ.get("HOOK_SECRET", "").encode()
+PAY_URL = os.environ["PAY_URL"]
 TIMEOUT = float(os.environ.get("TIMEOUT", "10"))
-LEASE = f"{TIMEOUT * 4 + 1} seconds"  # longer than one payment and one webhook take
+LEASE = f"{TIMEOUT * 2 + 1} seconds"  # longer than a payment takes
 POLL = float(os.environ.get("POLL", "5"))
 
 
@@ -55,23 +54,12 @@ def pay(db, wallet, topup):
         db.execute(sql, (wallet, topup["topup_id"], paid["reference"]))
 
 
-def tell(event):
-    told = {key: event[key] for key in ("wallet", "event", "payload")}
-    told.update(id=str(event["id"]), created_at=event["created_at"].isoformat())
-    told["threshold"] = None if event["threshold"] is None else str(event["threshold"])
-    body = json.dumps(told).encode()
-    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
-    post(HOOK_URL, body, {"X-Wallet-Event": told["id"], "X-Wallet-Signature": f"sha256={signature}"})
-
-
 def work(db):
     # One at a time, so that other workers can take the events that this one has not begun.
-    while event := db.execute("SELECT * FROM wallet.claim_events(1, %s::interval)", (LEASE,)).fetchone():
+    claim = "SELECT * FROM wallet.claim_events(1, %s::interval, '{topup_requested}')"
+    while event := db.execute(claim, (LEASE,)).fetchone():
         try:
-            if PAY_URL and event["event"] == "topup_requested":
-                pay(db, event["wallet"], event["payload"])
-            if HOOK_URL:
-                tell(event)
+            pay(db, event["wallet"], event["payload"])
             db.execute("SELECT wallet.finish_event(%s)", (event["id"],))
         except Exception as error:  # any failure: try again later
             db.execute("SELECT wallet.retry_event(%s, error => %s)", (event["id"], repr(error)))

@@ -68,6 +68,8 @@ done < <(rust_tests)
 stage walletd scripts/run walletd
 stage walletd-api scripts/run walletd-api short
 stage walletd-page scripts/run walletd-page
+stage walletd-webhooks scripts/run walletd-webhooks
+stage walletd-stripe scripts/run walletd-stripe short
 
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then

@@ -13,6 +13,7 @@ SELECT k.what, r.keep, k.meaning, r.changed_at
                ('audit', 'rows of the audit trail'),
                ('unread_usage', 'places in usage objects that nothing reads, from their first charge'),
                ('answers', 'first answers of calls that set a limit, a member or another state, for their retries'),
+               ('holds', 'closed holds, except settled ones with an idempotency key'),
                ('topups', 'top-ups that succeeded or failed, except those of rules with a maximum for their lifetime'),
                ('payloads', 'usage objects, tags and metadata of archived charges')) AS k(what, meaning)
   LEFT JOIN wallet.retention_rules r ON r.what = k.what;

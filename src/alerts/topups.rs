@@ -330,7 +330,7 @@ pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
         config::lock_to_change(&wallet)?;
         let before = open(&wallet)?;
         due::sweep(&wallet)?;
-        let credit = config::read(&wallet)?.credit_limit;
+        let credit = config::read_basis(&wallet)?.credit_limit;
         split_lanes(&wallet, credit)?;
         requested += open(&wallet)? - before;
     }

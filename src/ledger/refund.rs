@@ -250,7 +250,7 @@ fn book<'a>(
 fn return_to(parent: &str, child: &str, refund: &Entry<'_>, charge: [u8; 16]) -> Result<()> {
     lock_wallet(parent)?;
     let refundable = Refundable::read(parent, charge, Kind::Transfer)?;
-    config::read(parent)?.require_open(parent)?;
+    config::read_basis(parent)?.require_open(parent)?;
     let payer = payer_of(parent, charge)?;
     due::sweep(parent)?;
     let contra = passed::contra(child);

@@ -165,7 +165,7 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
             listed.push(own(kind, row, "own"));
         }
     }
-    let is_pooled = config::read(wallet)?.pool.is_some();
+    let is_pooled = config::read_basis(wallet)?.pool.is_some();
     for (kind, name, rule) in planned {
         // The parent pays, so nothing brings the wallet money.
         let brings = matches!(kind, RuleKind::RecurringGrant | RuleKind::TopupRule);

@@ -120,7 +120,7 @@ impl<'a> Taking<'a> {
             definition: in_force.map_or(empty, |one| &one.definition),
             actor: in_force.and_then(|one| one.actor.as_deref()),
             marks: Marks::of(wallet)?,
-            is_pooled: config::read(wallet)?.pool.is_some(),
+            is_pooled: config::read_basis(wallet)?.pool.is_some(),
         })
     }
 

@@ -114,6 +114,24 @@ statement!(
              LIMIT $2 FOR UPDATE SKIP LOCKED))"
 );
 
+// A settled hold with a key stays: its row is the key of what was booked, like the key of an entry.
+// So does a hold with a key that is charged when it expires: a late retry would make it again. The
+// part in a parent is needed as long as the child's hold.
+statement!(
+    HOLDS,
+    [TIMESTAMPTZOID, INT8OID],
+    delete_query!(
+        "reservations",
+        "t.closed_at < $1 AND t.status <> 'open'
+         AND (t.idempotency_key IS NULL
+              OR t.status IN ('voided', 'expired') AND t.settled = 0 AND t.expiry_entry_id IS NULL
+                 AND NOT t.charge_on_expiry AND t.approval IS NULL)
+         AND (t.spender IS NULL
+              OR NOT EXISTS (SELECT FROM wallet.reservations c
+                              WHERE c.wallet_id = t.spender AND c.hold_id = t.hold_id))"
+    )
+);
+
 /// A kind of rows that may be dropped.
 struct Kind {
     name: &'static str,
@@ -138,23 +156,25 @@ const fn kind(
 }
 
 /// All kinds. A window of a limit lasts up to a year, and so does the period of a top-up rule.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     kind("deliveries", 1, Permit::Nothing, &DELIVERIES),
     kind("events", 1, Permit::Nothing, &EVENTS),
     kind("audit", 1, Permit::OldAudit, &AUDIT),
     kind("unread_usage", 1, Permit::Nothing, &UNREAD),
     kind("answers", 7, Permit::Nothing, &ANSWERS),
+    kind("holds", 30, Permit::Nothing, &HOLDS),
     kind("topups", 400, Permit::Nothing, &TOPUPS),
     kind("payloads", 400, Permit::Erasure, &PAYLOADS),
 ];
 
 /// The names of the kinds.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "deliveries",
     "events",
     "audit",
     "unread_usage",
     "answers",
+    "holds",
     "topups",
     "payloads",
 ];

@@ -67,7 +67,7 @@ statement!(
 statement!(
     /// Also wallets that are to take over a version of their plan, and whether that is so.
     WITH_DUE_GRANTS,
-    [TIMESTAMPTZOID, INT8OID],
+    [TIMESTAMPTZOID, TEXTOID, INT8OID],
     "WITH begun AS MATERIALIZED (
         SELECT DISTINCT ON (p.plan) p.plan, p.version FROM wallet.plan_versions p
          WHERE p.effective_from <= $1 ORDER BY p.plan, p.effective_from DESC, p.version DESC
@@ -78,8 +78,8 @@ statement!(
       CROSS JOIN LATERAL (
             SELECT w.status <> 'closed'
                    AND (coalesce(w.next_plan_at <= $1, false) OR b.version IS DISTINCT FROM w.plan_version) AS due) p
-      WHERE w.grants_due <= $1 OR p.due
-      ORDER BY 1 LIMIT $2"
+      WHERE (w.grants_due <= $1 OR p.due) AND ($2 IS NULL OR w.wallet_id > $2)
+      ORDER BY 1 LIMIT $3"
 );
 
 /// The number of holds that one call of a sweep releases.
@@ -98,37 +98,57 @@ pub fn prune_windows() -> Result<i64> {
 /// A wallet that cannot take over the version of its plan is left as it is, with a warning. The
 /// others do not depend on it. The caller has checked the rights, and has no session open.
 pub fn sweep(most: i64) -> Result<i64> {
-    let due = as_owner(|_| {
-        let rows = WITH_DUE_GRANTS.run(&[Value::Time(clock::now()), Value::Int8(most)])?;
-        let due = (0..rows.len()).map(|row| Ok((rows.need(row, 0)?, rows.need(row, 1)?)));
-        due.collect::<Result<BTreeMap<String, bool>>>()
-    })?;
     let mut sweep = Sweep {
-        due,
+        due: BTreeMap::new(),
         held: BTreeSet::new(),
         left: most,
+        failed: 0,
         swept: 0,
     };
-    let mut last: Option<String> = None;
+    let (mut due, mut held) = (Some(None), Some(None));
+    let mut due_left = most;
     loop {
-        let (held, next) = as_owner(|_| with_expired_holds(last, sweep.left))?;
-        sweep.held = held;
-        sweep.all()?;
-        sweep.due.clear();
-        // The holds of this portion may be locked by other calls. Then there is another one.
-        match next {
-            Some(next) if sweep.left > 0 => last = Some(next),
-            _ => return Ok(sweep.swept),
+        (sweep.due, due) = match due {
+            Some(after) if due_left > 0 => as_owner(|_| with_due(after, due_left))?,
+            _ => (BTreeMap::new(), None),
+        };
+        (sweep.held, held) = match held {
+            Some(after) if sweep.left > 0 => as_owner(|_| with_expired_holds(after, sweep.left))?,
+            _ => (BTreeSet::new(), None),
+        };
+        if sweep.due.is_empty() && sweep.held.is_empty() {
+            return Ok(sweep.swept);
         }
+        sweep.all()?;
+        // The holds of this portion may be locked by other calls, and its plans may fail. Then
+        // there is another one.
+        due_left = std::mem::take(&mut sweep.failed);
     }
+}
+
+/// Where the next portion begins: after that wallet, or at the first. `None` without one.
+type Next = Option<Option<String>>;
+
+/// The next `most` wallets whose grants or plans are due, and whether they take over a version.
+fn with_due(after: Option<String>, most: i64) -> Result<(BTreeMap<String, bool>, Next)> {
+    let rows = WITH_DUE_GRANTS.run(&[
+        Value::Time(clock::now()),
+        Value::OptText(after.as_deref()),
+        Value::Int8(most),
+    ])?;
+    let mut due = BTreeMap::new();
+    let mut next = None;
+    for row in 0..rows.len() {
+        let wallet: String = rows.need(row, 0)?;
+        next = Some(Some(wallet.clone()));
+        due.insert(wallet, rows.need(row, 1)?);
+    }
+    Ok((due, next))
 }
 
 /// The wallets after that one that have the next `most` expired holds, and the last of them, if
 /// there may be more.
-fn with_expired_holds(
-    mut after: Option<String>,
-    most: i64,
-) -> Result<(BTreeSet<String>, Option<String>)> {
+fn with_expired_holds(mut after: Option<String>, most: i64) -> Result<(BTreeSet<String>, Next)> {
     let (mut held, mut count) = (BTreeSet::new(), 0);
     while count < most {
         let rows = WITH_EXPIRED_HOLDS.run_in_order(&[
@@ -143,7 +163,7 @@ fn with_expired_holds(
         held.insert(wallet.clone());
         after = Some(wallet);
     }
-    Ok((held, after))
+    Ok((held, Some(after)))
 }
 
 /// The wallets of a sweep.
@@ -154,6 +174,8 @@ struct Sweep {
     held: BTreeSet<String>,
     /// How many holds may still be booked.
     left: i64,
+    /// The wallets of this portion that could not take over their plan.
+    failed: i64,
     /// The wallets in which something was booked.
     swept: i64,
 }
@@ -192,6 +214,7 @@ impl Sweep {
                 Some(true) if !take_over(wallet)? => {
                     // Each call on the wallet would fail as this one has.
                     failed.insert(wallet.to_owned());
+                    self.failed += 1;
                     continue;
                 }
                 Some(false) => as_owner(|_| due::sweep(wallet))?,

@@ -266,7 +266,7 @@ mod tests {
                                       user_id => 'u', tags => '{{\"a\": \"1\"}}', idempotency_key => 'k');
                  SELECT wallet.charge('{way}', amount => 3.000000000001, user_id => 'u');
                  -- Then every lane gets the same amount, whichever pays next.
-                 SELECT wallet.fund('{way}', 0.000000000001, reference => 'r');
+                 SELECT wallet.fund('{way}', 0.000000000001, reference => 's');
                  SELECT wallet.set_lanes('{way}', 3);
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l');
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l')"
@@ -279,7 +279,7 @@ mod tests {
                     l.contra, l.reference), E'\\n' ORDER BY l.created_at)
                FROM wallet.ledger l WHERE l.wallet_id = ",
             "SELECT string_agg(concat_ws('|', a.lane > 0, a.allotted - a.spent, a.held, a.watermark,
-                    a.subject), E'\\n' ORDER BY a.lane, a.allotted - a.spent, a.subject)
+                    a.subject), E'\\n' ORDER BY a.lane > 0, a.allotted - a.spent, a.subject)
                FROM wallet.allowances a WHERE a.wallet_id = ",
             "SELECT string_agg(concat_ws('|', t.kind, t.threshold, t.state), E'\\n' ORDER BY t)
                FROM (SELECT kind, threshold, state, wallet_id FROM wallet.thresholds) t

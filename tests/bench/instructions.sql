@@ -25,3 +25,5 @@ SELECT count(wallet.create_wallet('child' || n)), count(wallet.set_parent('child
 SELECT wallet.set_plan('bench', '{"limits": [{"max": 100000, "period": "day", "scope": "user"}]}')
 SELECT count(wallet.create_wallet('p' || n, plan => 'bench')) FROM generate_series(1, 100) n
 SELECT count(wallet.fund('p' || n, 100000)) FROM generate_series(1, 100) n
+SELECT count(wallet.create_wallet('own' || n)), count(wallet.fund('own' || n, 100000)) FROM generate_series(1, 100) n
+SELECT count(wallet.set_limit('own' || n, 100000, 'day', 'user')) FROM generate_series(1, 100) n

@@ -17,6 +17,8 @@ fn pass(client: &mut Client, days: i32) {
              UPDATE wallet.audit_log SET at = at - interval '{days} days';
              UPDATE wallet.unread_paths SET first_seen = first_seen - interval '{days} days';
              UPDATE wallet.requests SET created_at = created_at - interval '{days} days';
+             UPDATE wallet.reservations SET created_at = created_at - interval '{days} days', expires_at = expires_at - interval '{days} days',
+                    closed_at = closed_at - interval '{days} days' WHERE status <> 'open';
              UPDATE wallet.topup_requests SET created_at = created_at - interval '{days} days', finished_at = finished_at - interval '{days} days';
              SET session_replication_role = origin;"
         ))
@@ -51,7 +53,7 @@ fn open(client: &mut Client) {
 }
 
 /// The load of half a month: events that are finished, rules that change with a key, usage with a
-/// new number that nothing reads, and a top-up.
+/// new number that nothing reads, a top-up, and holds.
 fn load(client: &mut Client, round: usize) {
     client
         .batch_execute(&format!(
@@ -62,12 +64,15 @@ fn load(client: &mut Client, round: usize) {
              SELECT wallet.charge('acme', amount => 0.01);
              SELECT wallet.fail_topup('acme', (SELECT topup_id FROM wallet.topups WHERE status = 'requested'), 'declined');
              SELECT wallet.set_topup_rule('acme', NULL);
+             SELECT wallet.void('acme', hold_id) FROM wallet.hold('acme', amount => 1, idempotency_key => 'h{round}');
+             SELECT wallet.settle('acme', hold_id, amount => 1) FROM wallet.hold('acme', amount => 1);
              SELECT wallet.finish_event(e.id) FROM wallet.claim_events(1000) e;"
         ))
         .unwrap_or_else(|error| panic!("{error:?}"));
 }
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
+    "reservations",
     "outbox",
     "audit_log",
     "unread_paths",
@@ -86,6 +91,7 @@ fn a_year_of_constant_load_ends_with_a_constant_number_of_rows() {
         ("unread_usage", "40 days"),
         ("answers", "40 days"),
         ("topups", "400 days"),
+        ("holds", "40 days"),
     ] {
         client
             .query_one(
@@ -289,4 +295,154 @@ fn a_late_retry_books_nothing() {
         client.query_one(&format!("SELECT {call}"), &[]).unwrap();
     }
     assert_eq!(state(&mut client), before);
+}
+
+/// A hold of the test below, and how it is closed.
+struct Way {
+    wallet: &'static str,
+    way: &'static str,
+    keyed: bool,
+}
+
+impl Way {
+    fn key(&self) -> String {
+        format!("{} {}", self.wallet, self.way)
+    }
+
+    fn hold(&self, client: &mut Client) -> String {
+        let mut call = format!(
+            "SELECT hold_id::text FROM wallet.hold('{}', amount => 10",
+            self.wallet
+        );
+        if self.way.starts_with("charge") {
+            call += ", on_expiry => 'charge', ttl => '1 second'";
+        }
+        if self.keyed {
+            call += &format!(", idempotency_key => '{}'", self.key());
+        }
+        client.query_one(&format!("{call})"), &[]).unwrap().get(0)
+    }
+
+    fn settle(&self, id: &str, amount: i32, last: bool) -> String {
+        format!(
+            "SELECT wallet.settle('{}', '{id}', amount => {amount}, final => {last}, idempotency_key => 's {} {}')",
+            self.wallet,
+            self.key(),
+            self.keyed
+        )
+    }
+
+    fn void(&self, id: &str) -> String {
+        format!("SELECT wallet.void('{}', '{id}')", self.wallet)
+    }
+
+    fn close(&self, id: &str) -> String {
+        match self.way {
+            "settle" => self.settle(id, 4, true),
+            "settle for nothing" => self.settle(id, 0, true),
+            "settle a part, void" => format!("{}; {}", self.settle(id, 3, false), self.void(id)),
+            "void" | "charge, void" => self.void(id),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether the row is the key of something that was booked, or may be charged.
+    fn stays(&self) -> bool {
+        self.keyed && self.way != "void"
+    }
+}
+
+/// Holds in every way that they can be closed, in a wallet of its own and in a child. After their
+/// retention, late retries of all calls leave the money where it was.
+#[test]
+fn a_late_retry_of_a_hold_books_nothing() {
+    let database = Database::new();
+    let mut client = database.connect();
+    open(&mut client);
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('child');
+             SELECT wallet.set_parent('child', 'acme', share => 'pool')",
+        )
+        .unwrap();
+    let mut holds = Vec::new();
+    for wallet in ["acme", "child"] {
+        for way in [
+            "settle",
+            "settle for nothing",
+            "settle a part, void",
+            "void",
+            "charge, void",
+            "charge",
+        ] {
+            for keyed in [true, false] {
+                let way = Way { wallet, way, keyed };
+                let id = way.hold(&mut client);
+                client.batch_execute(&way.close(&id)).unwrap();
+                holds.push((way, id));
+            }
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    client
+        .batch_execute(
+            "SELECT wallet.sweep_expired(1000); SELECT wallet.set_retention('holds', '30 days')",
+        )
+        .unwrap();
+    let all = count(&mut client, "reservations");
+    pass(&mut client, 29);
+    assert_eq!(maintained(&mut client), 0);
+    pass(&mut client, 2);
+    // The parts in the parent go after the holds of the child.
+    let dropped = maintained(&mut client) + maintained(&mut client);
+    assert_eq!(maintained(&mut client), 0);
+    let mut stay: Vec<String> = Vec::new();
+    for (way, id) in holds.iter().filter(|(way, _)| way.stays()) {
+        stay.push(format!("{} {id}", way.wallet));
+        if way.wallet == "child" {
+            stay.push(format!("acme {id}"));
+        }
+    }
+    stay.sort();
+    let kept = client
+        .query(
+            "SELECT wallet_id || ' ' || hold_id FROM wallet.reservations ORDER BY 1",
+            &[],
+        )
+        .unwrap();
+    let mut kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
+    kept.sort();
+    assert_eq!(kept, stay);
+    assert_eq!(dropped, all - stay.len() as i64);
+
+    let money = |client: &mut Client| -> Vec<String> {
+        let sql = "SELECT concat_ws(' ', l.wallet_id, sum(l.amount), count(*)) FROM wallet.ledger l GROUP BY l.wallet_id ORDER BY 1";
+        let rows = client.query(sql, &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let before = money(&mut client);
+    for (way, id) in &holds {
+        let name = way.key();
+        if way.way == "settle" {
+            let retried = client.batch_execute(&way.settle(id, 4, true));
+            match way.keyed {
+                true => retried.unwrap(),
+                false => assert_eq!(state_of(&retried.unwrap_err()), "42704", "{name}"),
+            }
+        }
+        if way.keyed {
+            assert_eq!(way.hold(&mut client), *id, "{name}");
+        }
+        let voided = client.batch_execute(&way.void(id));
+        match (way.keyed, way.way) {
+            // The retry of hold has made this one again.
+            (true, "void") => voided.unwrap(),
+            (true, _) => assert_eq!(state_of(&voided.unwrap_err()), "WL008", "{name}"),
+            (false, _) => assert_eq!(state_of(&voided.unwrap_err()), "42704", "{name}"),
+        }
+    }
+    assert_eq!(money(&mut client), before);
+    for wallet in ["acme", "child"] {
+        audit(&mut client, wallet);
+    }
 }

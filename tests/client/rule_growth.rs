@@ -110,14 +110,14 @@ const CHANGES: &[&str] = &[
     "wallet.set_recurring_grant('$w', $n)",
 ];
 
-/// The second and third call of a session, which has cached its plans.
+/// The fewer pages of the second and third call of a session, which has cached its plans. One of
+/// them may read catalogs again, because tests in other databases change them.
 fn later_calls(client: &mut Client, wallet: &str, call: &str) -> u64 {
-    let mut last = 0;
-    for n in 1..=3 {
+    let [_, second, third] = [1, 2, 3].map(|n| {
         let call = call.replace("$w", wallet).replace("$n", &n.to_string());
-        last = pages(client, &format!("SELECT {call}"));
-    }
-    last
+        pages(client, &format!("SELECT {call}"))
+    });
+    second.min(third)
 }
 
 fn changes_cost_what_they_change(lanes: i32, storage: &str) {

@@ -25,7 +25,7 @@ pub use database::Database;
 pub use errors::{detail, expect, sqlstate, state_of};
 pub use events::{Heard, Listener, alternating, recorded};
 pub use functions::{Declared, FUNCTIONS, Function, Level, Reach, Scene};
-pub use payments::{Hook, Paid, Provider};
+pub use payments::{Paid, Provider};
 pub use plan::{explained, pages};
 pub use pool::Pool;
 pub use programs::python_with;

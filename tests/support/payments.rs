@@ -1,4 +1,4 @@
-//! An unreliable payment provider and a receiver of webhooks, on 127.0.0.1.
+//! An unreliable payment provider on 127.0.0.1.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,20 +18,9 @@ use crate::{Database, Seed};
 /// The provider's own books: wallet, amount and reference by idempotency key.
 pub type Paid = HashMap<String, (String, Decimal, String)>;
 
-/// A webhook as it was received.
-pub struct Hook {
-    /// `X-Wallet-Event`
-    pub id: String,
-    /// `X-Wallet-Signature`
-    pub signature: String,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
 #[derive(Default)]
 struct Books {
     paid: Mutex<Paid>,
-    hooks: Mutex<Vec<Hook>>,
     faults: Mutex<HashMap<&'static str, usize>>,
     returned: Mutex<HashSet<String>>,
     later: Mutex<Vec<JoinHandle<()>>>,
@@ -109,11 +98,6 @@ impl Provider {
     pub fn faults(&self) -> HashMap<&'static str, usize> {
         lock(&self.books.faults).clone()
     }
-
-    /// The webhooks received.
-    pub fn hooks(&self) -> Vec<Hook> {
-        std::mem::take(&mut lock(&self.books.hooks))
-    }
 }
 
 fn answer(
@@ -151,24 +135,6 @@ fn answer(
             text.len()
         )
     };
-    if path.contains("/hook") {
-        if chance == 0 {
-            books.fault("hook refused");
-            return say("503 Busy", json!({}));
-        }
-        let (id, signature) = (header("x-wallet-event"), header("x-wallet-signature"));
-        lock(&books.hooks).push(Hook {
-            id,
-            signature,
-            body,
-        });
-        if chance == 1 {
-            books.fault("hook taken, no answer");
-            std::thread::sleep(slow);
-            return Ok(());
-        }
-        return say("200 OK", json!({}));
-    }
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let key = header("idempotency-key");
     let wallet = asked["wallet"].as_str().unwrap_or_default().to_owned();

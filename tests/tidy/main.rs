@@ -66,7 +66,9 @@ const EXTENSION: Layout = Layout {
 
 const SERVER: Layout = Layout {
     folder: "server/src",
-    order: &["config", "db", "ops", "api", "page", "cli", "main"],
+    order: &[
+        "config", "db", "ops", "worker", "payments", "api", "page", "cli", "main",
+    ],
     sql_functions: "",
     unsafe_code: &[],
     files: 30,

@@ -16,7 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Parts, Problem, table};
-use super::resources::{charges, estimate, holds, limits, prices, transactions, usage, wallet};
+use super::resources::{
+    charges, estimate, holds, limits, prices, topups, transactions, usage, wallet,
+};
 use super::state::Api;
 use crate::ops::{Metrics, observe};
 
@@ -34,6 +36,7 @@ use crate::ops::{Metrics, observe};
     tags(
         (name = "charges", description = "Use that is known"),
         (name = "holds", description = "Use that is not known yet"),
+        (name = "payments", description = "Money of customers"),
         (name = "prices", description = "The cost of use"),
         (name = "wallet", description = "What the wallet has and had")
     )
@@ -64,6 +67,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(holds::get))
         .routes(routes!(holds::settle))
         .routes(routes!(holds::void))
+        .routes(routes!(topups::create))
 }
 
 /// The OpenAPI document, as JSON.
@@ -88,8 +92,8 @@ fn correct_links(value: &mut Value) {
     }
 }
 
-/// The routes, and those of the page. Every request is counted and logged.
-pub fn router(api: Api, page: Router, metrics: Metrics) -> Result<Router, serde_json::Error> {
+/// The routes, with others that need no key. Every request is counted and logged.
+pub fn router(api: Api, others: Router, metrics: Metrics) -> Result<Router, serde_json::Error> {
     let text: Arc<str> = document()?.into();
     let (router, _) = routes().split_for_parts();
     let described = Router::new()
@@ -98,7 +102,7 @@ pub fn router(api: Api, page: Router, metrics: Metrics) -> Result<Router, serde_
     Ok(router
         .with_state(api)
         .merge(described)
-        .merge(page)
+        .merge(others)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))

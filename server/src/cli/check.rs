@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Secret};
 use crate::db::{Connections, DbError, Finding, look_at_page, look_at_tenants, look_at_worker};
+use crate::payments::{Provider, Stripe};
+use crate::worker;
 
 /// Prints one line per finding. Fails if one of them is wrong.
 pub async fn check(config: Config) -> ExitCode {
@@ -23,10 +25,32 @@ pub async fn check(config: Config) -> ExitCode {
             is_right &= finding.is_right;
         }
     }
+    for (setting, finding) in worker::look(&config).await {
+        let word = if finding.is_right { "ok" } else { "wrong" };
+        println!("{word}: {setting} {}", finding.text);
+        is_right &= finding.is_right;
+    }
+    if config.payments.stripe.is_enabled() {
+        let (is_accepted, text) = match ask_stripe(&config).await {
+            Ok(text) => (true, text),
+            Err(text) => (false, text),
+        };
+        let word = if is_accepted { "ok" } else { "wrong" };
+        println!("{word}: payments.stripe {text}");
+        is_right &= is_accepted;
+    }
     match is_right {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Whether Stripe accepts the key.
+async fn ask_stripe(config: &Config) -> Result<String, String> {
+    let stripe = Stripe::new(&config.payments.stripe);
+    let stripe = stripe.map_err(|error| error.to_string())?;
+    let checked = stripe.check().await;
+    checked.map_err(|error| format!("cannot be used: {error}"))
 }
 
 async fn look(setting: &str, url: &Secret, config: &Config) -> Vec<Finding> {

@@ -4,14 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::{Api, router};
 use crate::config::Config;
-use crate::db::{Connections, Tenants, Worker};
+use crate::db::{Connections, PaymentLedger, Tenants, Worker};
 use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
+use crate::payments::{Payments, Receiver, Settings, Stripe, receiver, run as pay_topups};
+use crate::worker;
 
 /// A start that failed.
 type Failure = Box<dyn std::error::Error>;
@@ -47,12 +50,23 @@ async fn run(config: Config) -> Result<bool, Failure> {
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
     };
+    let (stopping, stopped) = watch::channel(false);
+    let mut working = worker::start(&config, &worker, &metrics.work, &stopped)?;
+    let payments = payments(&config)?;
+    if let Some(payments) = payments.clone() {
+        let settings = topup_settings(&config);
+        working.spawn(pay_topups(payments, settings, metrics.clone(), stopped));
+    }
     let page = crate::page::start(&config, is_stopping.clone())?;
-    let api = router(Api::new(tenants.clone(), &config.http), page, metrics)?;
+    let api = api_with(&config, &tenants, payments.as_ref(), page, &metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
-    let stop = stop_signal(is_stopping)?;
+    let signal = stop_signal(is_stopping)?;
+    let stop = async move {
+        signal.await;
+        stopping.send_replace(true);
+    };
     tracing::info!(http = %http_address, ops = %ops_address, version = env!("CARGO_PKG_VERSION"), "serving");
     let limits = Limits {
         connections: config.http.connections,
@@ -65,12 +79,64 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
     let ended = attend(http, api, limits, stop).await;
+    // Deliveries and payments that have begun end too. They get the same time.
+    let worked = async { while working.join_next().await.is_some() {} };
+    let ended = tokio::time::timeout(limits.drain, worked).await.is_ok() && ended;
     drop(drained);
     probes.await?;
     tenants.connections().close();
     worker.connections().close();
+    if let Some(payments) = payments {
+        payments.ledger.close();
+    }
     tracing::info!(in_time = ended, "stopped");
     Ok(ended)
+}
+
+/// The provider and the ledger's side of payments, if they are set up.
+fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
+    let (database, stripe) = (&config.database, &config.payments.stripe);
+    if !stripe.is_enabled() {
+        return Ok(None);
+    }
+    let connections = Connections::new(&database.worker, stripe.connections, database)?;
+    let timeout = database.statement_timeout.get();
+    // Looking a payment up takes two requests.
+    let ledger = PaymentLedger::new(connections, timeout, stripe.timeout.get() * 2);
+    let provider = Arc::new(Stripe::new(stripe)?);
+    Ok(Some(Payments { provider, ledger }))
+}
+
+/// The API, the page for people, and the receiver of the provider's events.
+fn api_with(
+    config: &Config,
+    tenants: &Tenants,
+    payments: Option<&Payments>,
+    page: Router,
+    metrics: &Metrics,
+) -> Result<Router, Failure> {
+    let mut api = Api::new(tenants.clone(), &config.http);
+    let mut others = page;
+    if let Some(payments) = payments {
+        api = api.with_payments(payments.clone(), &config.payments.stripe.amounts);
+        others = others.merge(receiver(Receiver {
+            payments: payments.clone(),
+            metrics: metrics.clone(),
+            body_limit: config.http.body_limit.bytes(),
+            timeout: config.http.timeout.get(),
+        }));
+    }
+    Ok(router(api, others, metrics.clone())?)
+}
+
+fn topup_settings(config: &Config) -> Settings {
+    let (stripe, database) = (&config.payments.stripe, &config.database);
+    Settings {
+        methods: stripe.methods.clone(),
+        // Longer than all requests of a top-up and its booking can take.
+        lease: stripe.timeout.get() * 8 + database.statement_timeout.get() * 4,
+        poll: stripe.poll.get(),
+    }
 }
 
 /// Ends with SIGTERM or SIGINT. A second signal ends the process at once.

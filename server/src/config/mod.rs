@@ -1,9 +1,11 @@
 //! The settings: a TOML file, overridden by environment variables.
 
 mod page;
+mod payments;
 mod problems;
 mod secret;
 mod values;
+mod worker;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,9 +16,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use page::Page;
+pub use payments::{Offer, Payments, Stripe};
 pub use problems::Problem;
 pub use secret::Secret;
 pub use values::{Size, Span};
+pub use worker::{Mail, MailTls, RECORDING, Worker};
 
 /// All settings. The defaults are those that `docs/walletd.md` lists.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -32,6 +36,12 @@ pub struct Config {
     pub page: Page,
     /// The log.
     pub log: Log,
+    /// Deliveries, maintenance and digests.
+    pub worker: Worker,
+    /// The mail server.
+    pub mail: Mail,
+    /// Payments.
+    pub payments: Payments,
 }
 
 /// The server for tenants' requests.

@@ -1,6 +1,6 @@
 //! Settings that contradict each other, or that are not safe.
 
-use super::{Config, Secret, Span};
+use super::{Config, Secret, Span, payments};
 
 /// Something wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,5 +92,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if port != 0 && config.http.listen == config.ops.listen {
         found.push(fatal("ops.listen", "must differ from http.listen"));
     }
+    for (setting, text, is_fatal) in [config.worker.wrong(), config.mail.wrong()].concat() {
+        found.push(Problem {
+            is_fatal,
+            ..warning(setting, text)
+        });
+    }
+    let payments = payments::problems(&config.payments).into_iter();
+    found.extend(payments.map(|(setting, text)| fatal(setting, text)));
     found
 }

@@ -50,7 +50,17 @@ const PAGE_NEED: &[&str] = &[
     "rotate_key",
     "revoke_key",
 ];
-const WORKER_NEED: &[&str] = &["claim_events", "maintain", "fund", "complete_topup"];
+const WORKER_NEED: &[&str] = &[
+    "claim_events",
+    "maintain",
+    "fund",
+    "complete_topup",
+    "claim_deliveries",
+    "finish_delivery",
+    "retry_delivery",
+    "request_due_topups",
+    "digest",
+];
 const WORKER_NEVER: &[&str] = &["adjust", "grant_access", "create_wallet"];
 
 fn right(text: String) -> Finding {

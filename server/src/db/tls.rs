@@ -59,7 +59,8 @@ pub fn client(target: &Target) -> Result<ClientConfig, TlsError> {
     Ok(builder.with_no_client_auth())
 }
 
-fn authorities(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+/// The authorities in a file, or those of the system.
+pub fn authorities(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {

@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::error::{DbError, Trouble};
 use super::pool::Connections;
+use super::retry;
 
 const READY: &str = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'wallet'";
 const HEALTH: &str = "SELECT name, value::text, meaning FROM wallet.health";
@@ -58,13 +59,13 @@ impl Worker {
 
     /// The version of the extension. `None`: the database has no extension.
     pub async fn version(&self) -> Result<Option<String>, DbError> {
-        let rows = self.rows(READY, &[]).await?;
+        let rows = self.rows(READY, &[], true).await?;
         rows.first().map(|row| text(row, 0)).transpose()
     }
 
     /// The view `health`.
     pub async fn health(&self) -> Result<Vec<Figure>, DbError> {
-        let rows = self.rows(HEALTH, &[]).await?;
+        let rows = self.rows(HEALTH, &[], true).await?;
         let read = |row: &Row| {
             Ok(Figure {
                 name: text(row, 0)?,
@@ -77,7 +78,7 @@ impl Worker {
 
     /// The money of so many wallets, by name.
     pub async fn balances(&self, most: i64) -> Result<Vec<WalletFigure>, DbError> {
-        let rows = self.rows(BALANCES, &[&most]).await?;
+        let rows = self.rows(BALANCES, &[&most], true).await?;
         let read = |row: &Row| {
             Ok(WalletFigure {
                 wallet: text(row, 0)?,
@@ -91,7 +92,28 @@ impl Worker {
         rows.iter().map(read).collect()
     }
 
-    async fn rows(
+    /// Runs a statement. Runs it again if nothing was done, or if it may run twice.
+    pub(super) async fn rows(
+        &self,
+        statement: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+        is_repeatable: bool,
+    ) -> Result<Vec<Row>, DbError> {
+        let mut made = 0;
+        loop {
+            let error = match self.attempt(statement, parameters).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            made += 1;
+            match retry::pause(&error, made, is_repeatable) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
         &self,
         statement: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
@@ -107,7 +129,7 @@ impl Worker {
     }
 }
 
-fn text(row: &Row, column: usize) -> Result<String, DbError> {
+pub(super) fn text(row: &Row, column: usize) -> Result<String, DbError> {
     row.try_get(column)
         .map_err(|error| DbError::Garbled(error.to_string()))
 }

@@ -70,7 +70,8 @@ fn not_ready(reason: &'static str) -> Response {
 
 async fn metrics(State(status): State<Status>) -> Response {
     let figures = async {
-        let health = status.worker.health().await?;
+        let mut health = status.worker.health().await?;
+        health.extend(status.worker.delivery_figures().await?);
         let wallets = match status.wallets {
             true => Some(status.worker.balances(WALLETS).await?),
             false => None,

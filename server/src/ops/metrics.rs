@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::work::WorkMetrics;
 use crate::db::{Connections, Figure, WalletFigure};
 
 /// The upper bounds of the histogram, in seconds.
@@ -48,11 +49,20 @@ pub struct Metrics {
     running: Gauge,
     open: Family<InPool, Gauge>,
     idle: Family<InPool, Gauge>,
+    /// The counts of the worker.
+    pub work: WorkMetrics,
+    payment_events: Family<Ended, Counter>,
+    topups: Family<Ended, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Failed {
     sqlstate: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
 }
 
 impl Default for Metrics {
@@ -66,6 +76,9 @@ impl Default for Metrics {
             running: Gauge::default(),
             open: Family::default(),
             idle: Family::default(),
+            work: WorkMetrics::register(&mut registry),
+            payment_events: Family::default(),
+            topups: Family::default(),
         };
         registry.register_with_unit(
             "request_duration",
@@ -88,6 +101,16 @@ impl Default for Metrics {
             "pool_connections_idle",
             "Open connections that nobody uses",
             metrics.idle.clone(),
+        );
+        registry.register(
+            "payment_events",
+            "Events of the payment provider, by what came of them",
+            metrics.payment_events.clone(),
+        );
+        registry.register(
+            "topups",
+            "Attempts to charge a top-up, by what came of them",
+            metrics.topups.clone(),
         );
         Metrics {
             registry: Arc::new(registry),
@@ -124,6 +147,16 @@ impl Metrics {
     pub fn refused(&self, code: &str) {
         let sqlstate = code.to_owned();
         self.errors.get_or_create(&Failed { sqlstate }).inc();
+    }
+
+    /// An event of the payment provider was answered.
+    pub fn payment_event(&self, outcome: &'static str) {
+        self.payment_events.get_or_create(&Ended { outcome }).inc();
+    }
+
+    /// An attempt to charge a top-up ended.
+    pub fn topup(&self, outcome: &'static str) {
+        self.topups.get_or_create(&Ended { outcome }).inc();
     }
 
     /// Everything as text, with the figures of the database if it gave any.

@@ -6,6 +6,7 @@ mod listener;
 mod logging;
 mod metrics;
 mod requests;
+mod work;
 
 pub use client::client_of;
 pub use endpoints::{Status, endpoints};
@@ -13,3 +14,4 @@ pub use listener::{Limits, serve};
 pub use logging::start_log;
 pub use metrics::Metrics;
 pub use requests::{Refused, observe};
+pub use work::WorkMetrics;

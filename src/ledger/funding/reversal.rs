@@ -134,7 +134,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             return Err(not_open(change.entry_id, status, hint));
         }
     }
-    config::read(wallet)?.require_own_money(wallet)?;
+    config::read_basis(wallet)?.require_own_money(wallet)?;
     // Expired credit can no longer be taken.
     due::sweep(wallet)?;
     take_back(change, &found, amount, &call)
@@ -350,7 +350,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     {
         let currency = match found.currency() {
             Some(currency) => currency,
-            None => config::read(wallet)?.currency.to_string(),
+            None => config::read_basis(wallet)?.currency.to_string(),
         };
         return Err(Error::new(
             Code::InvalidAmount,
@@ -411,7 +411,7 @@ fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Rev
     Ok(Reversed {
         entry_id,
         amount: rows.opt_amount(0, 0)?.unwrap_or_default().negated(),
-        currency: config::read(wallet)?.currency.to_string(),
+        currency: config::read_basis(wallet)?.currency.to_string(),
         balance: match rows.opt_amount(0, 1)? {
             Some(balance) => balance,
             None => booking::balance(wallet, &*config::read(wallet)?)?,

@@ -16,7 +16,7 @@ use crate::storage::wallet_row::{lock_wallet, try_lock_wallet};
 /// Also `None` if a version of the plan is to be taken over first: only then the rules are known.
 pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     lock_wallet(wallet)?;
-    let rules = config::read(wallet)?;
+    let rules = config::read_basis(wallet)?;
     if !rules.is_due() || rules.plan_is_due() {
         return Ok(None);
     }
@@ -38,10 +38,10 @@ pub fn can_begin(wallet: &str, rules: &WalletConfig) -> Result<bool> {
 pub fn sweep(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
     // Another call may have booked them while this one waited for the lock.
-    let mut rules = config::read(wallet)?;
+    let mut rules = config::read_basis(wallet)?;
     if rules.plan_is_due() {
         following::follow(wallet)?;
-        rules = config::read(wallet)?;
+        rules = config::read_basis(wallet)?;
     }
     if rules.grants_are_due_at(clock::now()) {
         config::note_catching_up();
@@ -53,7 +53,7 @@ pub fn sweep(wallet: &str) -> Result<()> {
 /// Books the movements that were due before the rules of the wallet's plan changed, or before now
 /// if they have not: the grants of a plan end with it. The caller has locked the wallet's row.
 pub fn before_change(wallet: &str) -> Result<()> {
-    let rules = config::read(wallet)?;
+    let rules = config::read_basis(wallet)?;
     let ended = rules.plan_ended().unwrap_or_else(clock::now);
     let before = Timestamp(ended.0.saturating_sub(1));
     if rules.grants_are_due_at(before) {

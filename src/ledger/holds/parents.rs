@@ -47,7 +47,7 @@ fn above(rules: &Basis, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> 
     let mut next = rules.pool.clone();
     while let Some(wallet) = next {
         work(&wallet)?;
-        next = config::read(&wallet)?.pool.clone();
+        next = config::read_basis(&wallet)?.pool.clone();
     }
     Ok(())
 }

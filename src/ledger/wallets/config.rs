@@ -139,9 +139,14 @@ pub fn is_cached(wallet: &str, epoch: i64) -> bool {
 
 /// WL003 unless the wallet exists.
 pub fn require(wallet: &str) -> Result<()> {
-    store::read_rules(wallet, Wanted::Basis)?
-        .map(drop)
-        .ok_or_else(|| Error::wallet_not_found(wallet))
+    read_basis(wallet).map(drop)
+}
+
+/// The part of the rules in the wallet's row and its lanes, as committed now. Its cost does not
+/// depend on how many limits the wallet has. Caches nothing.
+pub fn read_basis(wallet: &str) -> Result<Basis> {
+    let rows = store::read_rules(wallet, Wanted::Basis)?;
+    Basis::of(rows.ok_or_else(|| Error::wallet_not_found(wallet))?)
 }
 
 /// Clears the cache if members, keys and model rules take too much memory, including those of the
@@ -192,9 +197,7 @@ pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
     // During a change, the new rules still have the old epoch. They must not be cached, because
     // after a rollback they would remain in the cache under the valid epoch.
     let (basis, lanes) = lock_all(wallet, LaneScope::Every, || {
-        let rows = store::read_rules(wallet, Wanted::Basis)?
-            .ok_or_else(|| Error::wallet_not_found(wallet))?;
-        let basis = Basis::of(rows)?;
+        let basis = read_basis(wallet)?;
         let lanes = basis.lanes;
         Ok((basis, lanes))
     })?;

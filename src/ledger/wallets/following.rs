@@ -119,7 +119,7 @@ pub fn follow(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
     // The calls that set the rules of a plan call this too. A version that begins meanwhile is
     // taken over by the next call.
-    match !is_applying() && config::read(wallet)?.plan_is_due() {
+    match !is_applying() && config::read_basis(wallet)?.plan_is_due() {
         true => run(wallet, Step::TakeOver),
         false => Ok(()),
     }
@@ -128,7 +128,7 @@ pub fn follow(wallet: &str) -> Result<()> {
 /// Like [`follow`], for the wallet and those above it that pay for its use.
 fn follow_upwards(wallet: &str) -> Result<()> {
     follow(wallet)?;
-    match &config::read(wallet)?.pool {
+    match &config::read_basis(wallet)?.pool {
         Some(parent) => follow_upwards(parent),
         None => Ok(()),
     }

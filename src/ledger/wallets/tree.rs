@@ -193,7 +193,7 @@ fn require_place(wallet: &str, rules: &Basis, parent: &str, share: Share) -> Res
         }
     }
     if above.need::<String>(0, 2)? == "closed" {
-        config::read(parent)?.require_open(parent)?;
+        config::read_basis(parent)?.require_open(parent)?;
     }
     let currency: String = above.need(0, 1)?;
     if share == Share::Pool && currency != *rules.currency {

@@ -178,6 +178,15 @@ impl Problem {
             .because(cause)
     }
 
+    /// A payment provider that does not answer, or whose answer is lost.
+    pub fn provider(cause: impl Into<String>) -> Problem {
+        let detail = "The payment provider cannot serve the request now. Nothing was booked.";
+        Problem::new(table::UNAVAILABLE, detail)
+            .hint("Send the request again, with the same Idempotency-Key.")
+            .retry_after(1)
+            .because(cause)
+    }
+
     fn unknown(cause: impl Into<String>) -> Problem {
         let detail = "The database did not answer. The request may have been booked or not.";
         Problem::new(table::UNKNOWN_OUTCOME, detail)

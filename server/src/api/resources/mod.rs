@@ -5,6 +5,7 @@ pub mod estimate;
 pub mod holds;
 pub mod limits;
 pub mod prices;
+pub mod topups;
 pub mod transactions;
 pub mod usage;
 pub mod wallet;

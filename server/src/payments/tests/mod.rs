@@ -1,0 +1,4 @@
+//! The second provider, which keeps its books in memory, against a database.
+
+mod fake;
+mod ledger;
