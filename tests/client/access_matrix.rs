@@ -356,6 +356,7 @@ fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
                     wallet.void_grant(w, grant_id)
                FROM unnest(ARRAY['own', 'shared', 'other']) w, LATERAL (SELECT grant_id FROM wallet.grants g WHERE g.wallet = w AND promotional) g;
              SELECT wallet.set_bonus(w, '[{\"from\": 0, \"percent\": 5}]') FROM unnest(ARRAY['own', 'shared', 'other', '*']) w;
+             SELECT wallet.close_period(w, '2020-01-01Z') FROM unnest(ARRAY['own', 'shared', 'other']) w;
              SELECT wallet.set_limit('*', 900000, 'year');
              SELECT wallet.set_price('fn-late', 'pages', 0.02);
              SELECT wallet.create_wallet('low', low_balance => '{5}', idempotency_key => 'k');",

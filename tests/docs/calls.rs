@@ -331,12 +331,14 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<Row>, String> {
 /// Calls that can differ only in the wallet, which has keys of its own. `erase_user` stores nothing
 /// of the identifier: another one is refused only if there is something to erase. The
 /// values that replace those of `set_retention` are not valid; `tests/client/retention.rs` has
-/// another.
+/// another. None replaces a time; `tests/pg_regress/sql/closed_periods.sql` has other ones.
 const ALL_THE_SAME: &[&str] = &[
+    "close_period",
     "close_wallet",
     "create_wallet",
     "erase_user",
     "price_unpriced",
+    "reopen_period",
     "set_retention",
     "unfreeze_wallet",
 ];
