@@ -46,28 +46,39 @@ statement!(
 );
 
 statement!(
-    /// Claims the first delivery of a queue and those that follow, unless another worker has it.
+    /// Claims the first delivery of a queue and those that follow, up to one that must wait. A
+    /// worker may have later deliveries of the queue, if the event of the first one was committed
+    /// late. Then the queue is that worker's until it is done.
     TAKE,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID],
     "WITH head AS MATERIALIZED (
-         SELECT set_for, destination, event_id
-           FROM wallet.deliveries
-          WHERE wallet_id = $1 AND delivery_id = $2 AND available_at <= $3
-            AND delivered_at IS NULL AND dead_at IS NULL
+         SELECT d.set_for, d.destination, d.event_id
+           FROM wallet.deliveries d
+          WHERE d.wallet_id = $1 AND d.delivery_id = $2 AND d.available_at <= $3
+            AND d.delivered_at IS NULL AND d.dead_at IS NULL
+            AND NOT EXISTS (
+                SELECT FROM (
+                    SELECT l.claimed_at, l.available_at FROM wallet.deliveries l
+                     WHERE l.set_for = d.set_for AND l.destination = d.destination AND l.wallet_id = $1
+                       AND l.delivered_at IS NULL AND l.dead_at IS NULL
+                     ORDER BY l.event_id LIMIT 2000) first
+                 WHERE first.claimed_at IS NOT NULL AND first.available_at > $3)
             FOR NO KEY UPDATE SKIP LOCKED
      ), batch AS MATERIALIZED (
          SELECT d.delivery_id
            FROM head h
           CROSS JOIN LATERAL (
-                SELECT f.delivery_id FROM wallet.deliveries f
-                 WHERE f.set_for = h.set_for AND f.destination = h.destination AND f.wallet_id = $1
-                   AND f.event_id >= h.event_id AND f.delivered_at IS NULL AND f.dead_at IS NULL
-                 ORDER BY f.event_id LIMIT $5) d
+                SELECT f.delivery_id, bool_and(f.available_at <= $3) OVER (ORDER BY f.event_id) AS is_free
+                  FROM (SELECT n.delivery_id, n.event_id, n.available_at FROM wallet.deliveries n
+                         WHERE n.set_for = h.set_for AND n.destination = h.destination AND n.wallet_id = $1
+                           AND n.event_id >= h.event_id AND n.delivered_at IS NULL AND n.dead_at IS NULL
+                         ORDER BY n.event_id LIMIT $5) f) d
+          WHERE d.is_free
      ), taken AS (
          UPDATE wallet.deliveries d
             SET claimed_at = $3, available_at = $4
            FROM batch b
-          WHERE d.wallet_id = $1 AND d.delivery_id = b.delivery_id
+          WHERE d.wallet_id = $1 AND d.delivery_id = b.delivery_id AND d.available_at <= $3
          RETURNING d.delivery_id, d.event_id, d.set_for, d.destination, d.attempts, d.last_error
      )
      SELECT t.delivery_id, t.event_id, t.set_for, t.destination, t.attempts, t.last_error,
@@ -95,6 +106,19 @@ statement!(
     [TEXTOID, UUIDOID, TIMESTAMPTZOID],
     "UPDATE wallet.deliveries SET delivered_at = $3, dead_at = NULL
       WHERE wallet_id = $1 AND delivery_id = $2"
+);
+
+statement!(
+    /// Releases the deliveries that were claimed together with a failed one and follow it.
+    RELEASE,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
+    "UPDATE wallet.deliveries o
+        SET claimed_at = NULL, available_at = $3
+       FROM wallet.deliveries d
+      WHERE d.wallet_id = $1 AND d.delivery_id = $2
+        AND o.set_for = d.set_for AND o.destination = d.destination AND o.wallet_id = $1
+        AND o.event_id > d.event_id AND o.claimed_at = d.claimed_at
+        AND o.delivered_at IS NULL AND o.dead_at IS NULL"
 );
 
 statement!(
@@ -270,6 +294,11 @@ pub fn retry(
     let is_last = attempts >= failure.max_attempts;
     let pause = failure.after.unwrap_or_else(|| pause(attempts));
     let next = (!is_last).then(|| Timestamp(now.0.saturating_add(pause)));
+    if next.is_some() {
+        // They wait for the failed one, whoever claims it next.
+        let values = [Value::Text(wallet), Value::Uuid(id), Value::Time(now)];
+        RELEASE.run(&values)?;
+    }
     FAIL.run(&[
         Value::Text(wallet),
         Value::Uuid(id),

@@ -92,7 +92,7 @@ fn correct_links(value: &mut Value) {
     }
 }
 
-/// The routes, with others: the receiver of events, and the page. Every request is counted and logged.
+/// The routes, with others that need no key. Every request is counted and logged.
 pub fn router(api: Api, others: Router, metrics: Metrics) -> Result<Router, serde_json::Error> {
     let text: Arc<str> = document()?.into();
     let (router, _) = routes().split_for_parts();

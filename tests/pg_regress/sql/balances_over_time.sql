@@ -59,7 +59,7 @@ SELECT amount FROM wallet.set_recurring_grant('ot', 0);
 SELECT wallet FROM wallet.create_wallet('ot_ties', time_zone => 'Europe/Berlin');
 SELECT count(wallet.fund('ot_ties', 10, reference => 'r' || n)) FROM generate_series(1, 3) n;
 SELECT count(wallet.charge('ot_ties', amount => n, model => 'm' || n % 2)) FROM generate_series(1, 7) n;
-SELECT count(wallet.refund('ot_ties', entry_id, 0.25)) FROM wallet.entries WHERE wallet = 'ot_ties' AND kind = 'charge' AND amount < -5;
+SELECT count(wallet.refund('ot_ties', entry_id, 0.25)) FROM (SELECT entry_id FROM wallet.entries WHERE wallet = 'ot_ties' AND kind = 'charge' AND amount < -5 ORDER BY amount DESC, entry_id) c;
 SET session_replication_role = replica;
 UPDATE wallet.ledger l SET created_at = t.at::timestamptz
   FROM (VALUES (1, '2026-03-01 10:00Z'), (2, '2026-03-01 10:00Z'), (3, '2026-03-28 23:00Z'), (4, '2026-03-01 10:00Z'), (5, '2026-03-28 22:59:59.999999Z'),

@@ -149,7 +149,7 @@ SELECT wallet.set_bonus('bon_end', '[{"from": 0, "percent": 10}]', expires_in =>
 SELECT expires_in FROM wallet.bonuses WHERE wallet = 'bon_end';
 SELECT wallet.set_bonus('bon_end', '[{"from": 0, "percent": 10}]', expires_in => '1 mon 2 days 03:00:00');
 SELECT entry_id AS paid, bonus_entry_id AS bonus, balance FROM wallet.fund('bon_end', 100) \gset
-SELECT expires_at = created_at + interval '1 mon 2 days 03:00:00' AS ends FROM wallet.grants WHERE grant_id = :'bonus';
+SELECT expires_at AT TIME ZONE 'UTC' = created_at AT TIME ZONE 'UTC' + interval '1 mon 2 days 03:00:00' AS ends FROM wallet.grants WHERE grant_id = :'bonus';
 SELECT amount FROM wallet.void_grant('bon_end', :'bonus');
 SELECT amount, taken, bonus, balance, debt FROM wallet.reverse_funding('bon_end', :'paid');
 -- If no amount is given, what an adjustment took out of the payment counts as given back.

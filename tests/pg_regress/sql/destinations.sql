@@ -42,7 +42,11 @@ SELECT wallet.retry_delivery('de_a', :'failing', error => 'gone', max_attempts =
 SELECT wallet.retry_delivery('de_a', :'failing');
 SELECT destination, status, attempts, last_error, next_at FROM wallet.delivery_list WHERE delivery_id = :'failing';
 SELECT wallet.resend_delivery('de_a', :'failing');
+-- Nobody else gets it while a worker has the one that follows. An event that is committed late comes first, too.
 SELECT destination, attempts, last_error FROM wallet.claim_deliveries() WHERE wallet = 'de_a';
+SELECT destination, wallet.finish_delivery('de_a', delivery_id) AS finished FROM wallet.delivery_list
+ WHERE wallet = 'de_a' AND set_for = 'de_a' AND delivery_id NOT IN (:'first', :'failing') ORDER BY 1;
+SELECT destination, attempts, last_error FROM wallet.claim_deliveries(batch => 5) WHERE wallet = 'de_a';
 -- A webhook's secret is rotated. During the overlap both sign.
 SELECT name, left(secret, 6) AS begins, replayed FROM wallet.rotate_destination('de_a', overlap => '1 hour');
 SELECT wallet.resend_delivery('de_a', :'first');

@@ -43,7 +43,7 @@ SELECT name, amount, remaining, status FROM regress.lots WHERE wallet = 'rg_roll
 -- the ends of that moment, so that each rolls over.
 SELECT wallet FROM wallet.create_wallet('rg_many');
 SELECT sum(amount) FROM generate_series(1, 3) n,
-       wallet.set_recurring_grant('rg_many', 10, 'day', expires_after => '1 day', rollover_max => 5, name => 'n' || n, starts_on => current_date + 1);
+       wallet.set_recurring_grant('rg_many', 10, 'day', expires_after => '1 day', rollover_max => 5, name => 'n' || n, starts_on => (now() AT TIME ZONE 'UTC')::date + 1);
 SELECT regress.days_later('rg_many', 60);
 SELECT balance FROM wallet.balances WHERE wallet = 'rg_many';
 SELECT balance FROM wallet.charge('rg_many', amount => 1);

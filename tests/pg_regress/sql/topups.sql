@@ -185,7 +185,7 @@ SELECT wallet.set_topup_rule('tu_time', '{"interval":"monthly","amount":100}') I
 SELECT balance FROM wallet.fund('tu_time', 10);
 SELECT balance FROM wallet.charge('tu_time', amount => 1);
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
-SELECT next_at = created_at + interval '1 month' AS in_a_month, evaluate_at = next_at AS looks FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
+SELECT next_at AT TIME ZONE 'UTC' = created_at AT TIME ZONE 'UTC' + interval '1 month' AS in_a_month, evaluate_at = next_at AS looks FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
 SELECT regress.wound_back('tu_time');
 SELECT balance FROM wallet.charge('tu_time', amount => 1);
 SELECT amount, cause, status FROM wallet.topups WHERE wallet = 'tu_time';
