@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Client, with, with_settings};
+use crate::support::{Client, Visitor, with, with_settings};
 
 /// Answers every request with a session, and keeps the requests.
 fn provider(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -216,6 +216,97 @@ fn a_provider_that_refuses_or_does_not_answer_is_told() {
                 .header("retry-after")
                 .is_some()
         );
+    });
+}
+
+#[test]
+fn the_page_leads_to_the_provider_and_books_nothing() {
+    with_payments(SESSION, |world, requests| {
+        world.sql("SELECT wallet.set_member('acme', 'olga', 'owner')");
+        let person = |role: &str| {
+            if role != "owner" {
+                world.sql(&format!(
+                    "SELECT wallet.set_member('acme', 'x-{role}', '{role}', actor => 'olga')"
+                ));
+            }
+            let user = if role == "owner" {
+                "olga".to_owned()
+            } else {
+                format!("x-{role}")
+            };
+            let key = world.new_key("acme", &format!(", '{user}', actor => 'olga'"));
+            Visitor::with_key(world.walletd.http, &key)
+        };
+        let mut billing = person("billing");
+        let form = billing.get("/top-up").expect(200).text;
+        assert!(form.contains("Amount in USD, from 5 to 1000"), "{form}");
+        let payment = form.split("name=\"payment\" value=\"").nth(1).unwrap();
+        let payment = payment.split('"').next().unwrap().to_owned();
+        let fields = |amount| {
+            vec![
+                ("amount", amount),
+                ("email", "a@example.com"),
+                ("save", "true"),
+                ("payment", payment.as_str()),
+            ]
+        };
+        // A form that is sent twice is one payment.
+        for _ in 0..2 {
+            let page = billing.post("/top-up", &fields("25.50")).expect(200).text;
+            assert!(
+                page.contains("href=\"https://checkout.example.com/1\""),
+                "{page}"
+            );
+            assert!(page.contains("25.50 USD"), "{page}");
+        }
+        for wrong in ["4.99", "1000.01", "25,50", "", "-7", "1e2", "<b>"] {
+            let page = billing.post("/top-up", &fields(wrong)).expect(422).text;
+            assert!(
+                page.contains("from 5 to 1000 USD") && !page.contains("<b>"),
+                "{page}"
+            );
+        }
+        billing
+            .post(
+                "/top-up",
+                &[("amount", "25"), ("email", "no address"), ("payment", "p")],
+            )
+            .expect(422);
+        // Without the token of the page.
+        let forged = [
+            ("amount".to_owned(), "25".to_owned()),
+            ("payment".to_owned(), "p".to_owned()),
+        ];
+        billing.post_as("/top-up", &forged, &[]).expect(403);
+        for role in ["member", "viewer"] {
+            let mut visitor = person(role);
+            assert!(!visitor.get("/").text.contains("/top-up"));
+            visitor.get("/top-up").expect(403);
+            visitor.post("/top-up", &fields("25")).expect(403);
+        }
+        assert!(person("owner").get("/").text.contains("/top-up"));
+        let requests = requests.lock().unwrap().clone();
+        let keys: Vec<&str> = requests
+            .iter()
+            .filter_map(|request| {
+                request
+                    .lines()
+                    .find(|line| line.starts_with("idempotency-key: "))
+            })
+            .collect();
+        assert_eq!(keys.len(), 2, "{requests:?}");
+        assert_eq!(keys[0], keys[1]);
+        assert!(
+            requests[0].contains("walletd_wallet%5D=acme"),
+            "{}",
+            requests[0]
+        );
+        assert_eq!(world.value("SELECT count(*) FROM wallet.fundings"), "2");
+    });
+    with(|world| {
+        let mut visitor = Visitor::with_key(world.walletd.http, &world.new_key("acme", ""));
+        visitor.get("/top-up").expect(404);
+        assert!(!visitor.get("/").text.contains("/top-up"));
     });
 }
 

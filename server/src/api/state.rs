@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::config::{Http, Offer, Secret};
+use crate::config::{Http, Secret};
 use crate::db::{Call, DbError, Tenants};
-use crate::payments::Payments;
+use crate::payments::Checkouts;
 
 /// The database, and the settings that the handlers look at.
 #[derive(Clone)]
@@ -21,10 +21,8 @@ pub struct Api {
     pub body_limit: usize,
     /// How long a body may take to arrive.
     pub timeout: Duration,
-    /// Payments, if they are set up.
-    pub payments: Option<Payments>,
-    /// The amounts that customers may pay, by currency.
-    pub offers: Arc<[Offer]>,
+    /// Payments of customers, if they are set up.
+    pub checkouts: Option<Checkouts>,
 }
 
 impl Api {
@@ -35,18 +33,13 @@ impl Api {
             trusted_proxies: http.trusted_proxies.clone().into(),
             body_limit: http.body_limit.bytes(),
             timeout: http.timeout.get(),
-            payments: None,
-            offers: Arc::default(),
+            checkouts: None,
         }
     }
 
-    /// With payments, of amounts in these ranges.
-    pub fn with_payments(self, payments: Payments, offers: &[Offer]) -> Api {
-        Api {
-            payments: Some(payments),
-            offers: offers.into(),
-            ..self
-        }
+    /// With payments of customers.
+    pub fn with_checkouts(self, checkouts: Option<Checkouts>) -> Api {
+        Api { checkouts, ..self }
     }
 
     /// The result of a call. `None`: its statement found nothing.

@@ -13,7 +13,9 @@ use crate::api::{Api, router};
 use crate::config::Config;
 use crate::db::{Connections, PaymentLedger, Tenants, Worker};
 use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
-use crate::payments::{Payments, Receiver, Settings, Stripe, receiver, run as pay_topups};
+use crate::payments::{
+    Checkouts, Payments, Receiver, Settings, Stripe, receiver, run as pay_topups,
+};
 use crate::worker;
 
 /// A start that failed.
@@ -57,8 +59,7 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let settings = topup_settings(&config);
         working.spawn(pay_topups(payments, settings, metrics.clone(), stopped));
     }
-    let page = crate::page::start(&config, is_stopping.clone())?;
-    let api = api_with(&config, &tenants, payments.as_ref(), page, &metrics)?;
+    let api = api_with(&config, &tenants, payments.as_ref(), &is_stopping, &metrics)?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
@@ -112,13 +113,14 @@ fn api_with(
     config: &Config,
     tenants: &Tenants,
     payments: Option<&Payments>,
-    page: Router,
+    is_stopping: &Arc<AtomicBool>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
-    let mut api = Api::new(tenants.clone(), &config.http);
-    let mut others = page;
+    let amounts = &config.payments.stripe.amounts;
+    let checkouts = payments.map(|payments| Checkouts::new(payments.clone(), amounts));
+    let mut others = crate::page::start(config, checkouts.clone(), is_stopping.clone())?;
+    let api = Api::new(tenants.clone(), &config.http).with_checkouts(checkouts);
     if let Some(payments) = payments {
-        api = api.with_payments(payments.clone(), &config.payments.stripe.amounts);
         others = others.merge(receiver(Receiver {
             payments: payments.clone(),
             metrics: metrics.clone(),

@@ -64,6 +64,8 @@ pub struct SignedIn {
     pub token: String,
     /// The wallet and the person's part in it.
     pub account: Account,
+    /// Whether the person can pay money into the wallet here.
+    pub can_pay: bool,
 }
 
 impl SignedIn {

@@ -6,15 +6,31 @@ use super::account::{Account, SignedIn};
 use super::assets::{PROGRAM, STYLE};
 use super::parts::hidden;
 
-/// The pages of the navigation: address, name, whether only those who manage the wallet have it.
-const PAGES: &[(&str, &str, bool)] = &[
-    ("/", "Overview", false),
-    ("/transactions", "Transactions", false),
-    ("/statement", "Statement", false),
-    ("/limits", "Limits", false),
-    ("/members", "Members", true),
-    ("/keys", "Keys", true),
+/// Who has a page in the navigation.
+enum For {
+    All,
+    Payers,
+    Managers,
+}
+
+/// The pages of the navigation: address, name, and who has it.
+const PAGES: &[(&str, &str, For)] = &[
+    ("/", "Overview", For::All),
+    ("/transactions", "Transactions", For::All),
+    ("/statement", "Statement", For::All),
+    ("/top-up", "Top up", For::Payers),
+    ("/limits", "Limits", For::All),
+    ("/members", "Members", For::Managers),
+    ("/keys", "Keys", For::Managers),
 ];
+
+fn has(person: &SignedIn, page: &For) -> bool {
+    match page {
+        For::All => true,
+        For::Payers => person.can_pay,
+        For::Managers => person.account.manages(),
+    }
+}
 
 fn document(title: &str, header: Markup, content: Markup, is_live: bool) -> Markup {
     html! {
@@ -57,8 +73,8 @@ pub fn page(title: &str, here: &str, person: &SignedIn, content: Markup) -> Mark
             }
             nav aria-label="Pages" {
                 ul {
-                    @for (address, name, is_for_managers) in PAGES {
-                        @if !is_for_managers || account.manages() {
+                    @for (address, name, whose) in PAGES {
+                        @if has(person, whose) {
                             li { a href=(address) aria-current=[(*address == here).then_some("page")] { (name) } }
                         }
                     }

@@ -19,6 +19,7 @@ mod routes;
 mod session;
 mod state;
 mod statement;
+mod top_up;
 mod transactions;
 
 pub use routes::start;

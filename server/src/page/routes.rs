@@ -18,13 +18,15 @@ use super::failure::Failure;
 use super::owner::{keys, limits, members};
 use super::session::{Asked, ask_for_key, leave, sign_in, sign_in_by_link, welcome};
 use super::state::Pages;
-use super::{overview, statement, transactions};
+use super::{overview, statement, top_up, transactions};
 use crate::config::Config;
 use crate::db::{Connections, Tenants};
+use crate::payments::Checkouts;
 
 /// The routes, or none if there is no page.
 pub fn start(
     config: &Config,
+    checkouts: Option<Checkouts>,
     is_stopping: Arc<AtomicBool>,
 ) -> Result<Router, Box<dyn std::error::Error>> {
     if !config.page.is_on() {
@@ -32,7 +34,7 @@ pub fn start(
     }
     let connections = Connections::new(&config.page.database, config.page.pool, &config.database)?;
     let tenants = Tenants::new(connections, &config.database, config.http.timeout.get());
-    Ok(router(Pages::new(config, tenants, is_stopping)))
+    Ok(router(Pages::new(config, tenants, checkouts, is_stopping)))
 }
 
 fn router(pages: Pages) -> Router {
@@ -45,6 +47,7 @@ fn router(pages: Pages) -> Router {
         .route("/transactions/{id}", get(transactions::entry))
         .route("/statement", get(statement::show))
         .route("/statement.csv", get(statement::csv))
+        .route("/top-up", get(top_up::form).post(top_up::begin))
         .route("/limits", get(limits::list).post(limits::set))
         .route("/limits/drop", post(limits::drop))
         .route("/members", get(members::list).post(members::set))

@@ -13,11 +13,14 @@ use super::cookies::Cookies;
 use super::failure::Failure;
 use crate::config::{Config, Secret};
 use crate::db::{Call, DbError, Tenants};
+use crate::payments::Checkouts;
 
 /// The state.
 #[derive(Clone)]
 pub struct Pages {
     tenants: Tenants,
+    /// Payments of customers, if they are set up.
+    pub checkouts: Option<Checkouts>,
     /// Encrypts and decrypts sessions.
     pub cookies: Arc<Cookies>,
     /// Bounds the attempts to sign in.
@@ -38,10 +41,16 @@ pub struct Pages {
 
 impl Pages {
     /// Calls on these connections.
-    pub fn new(config: &Config, tenants: Tenants, is_stopping: Arc<AtomicBool>) -> Pages {
+    pub fn new(
+        config: &Config,
+        tenants: Tenants,
+        checkouts: Option<Checkouts>,
+        is_stopping: Arc<AtomicBool>,
+    ) -> Pages {
         let url = config.page_url();
         Pages {
             tenants,
+            checkouts,
             cookies: Arc::new(Cookies::new(&config.page, url.starts_with("https://"))),
             attempts: Arc::new(Attempts::new(config.page.sign_ins)),
             trusted_proxies: config.http.trusted_proxies.clone().into(),

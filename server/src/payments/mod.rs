@@ -4,6 +4,7 @@
 //! books the difference, so that events may come in any order and any number of times. `provider`
 //! has the functions that another provider needs.
 
+mod checkout;
 mod plan;
 mod provider;
 mod receiver;
@@ -11,7 +12,8 @@ mod reconcile;
 mod stripe;
 mod topups;
 
-pub use provider::{CheckoutRequest, Money, Provider, ProviderError};
+pub use checkout::{CheckoutError, Checkouts, Payer, Wish, may_fund};
+pub use provider::Provider;
 pub use receiver::{Receiver, receiver};
 pub use reconcile::Payments;
 pub use stripe::Stripe;

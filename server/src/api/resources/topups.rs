@@ -6,8 +6,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use ring::digest;
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,16 +14,13 @@ use crate::api::problem::{BodyProblems, IdProblems, Problem, ReadProblems, Write
 use crate::api::state::Api;
 use crate::api::values::{Amount, Decimal as Digits};
 use crate::db::Call;
-use crate::payments::{CheckoutRequest, Money, Payments, ProviderError};
+use crate::payments::{CheckoutError, Payer, Wish};
 
 const OWNER: &str = "SELECT pg_catalog.json_build_object('wallet', b.wallet, 'currency', b.currency, \
        'status', b.status, 'role', m.role, 'blocked', coalesce(m.blocked, false))::text \
   FROM wallet.key_owner($1) o \
   JOIN wallet.balances b ON b.wallet = o.wallet \
   LEFT JOIN wallet.member_list m ON m.wallet = o.wallet AND m.user_id = o.user_id";
-
-/// The longest address of e-mail.
-const EMAIL_MAX: usize = 254;
 
 /// A payment that a customer wants to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -89,119 +84,65 @@ pub async fn create(
     Body(request): Body<TopupRequest>,
 ) -> Result<(StatusCode, Json<TopupPage>), Problem> {
     let owner: Owner = api.ask(key, Call::read(OWNER, Vec::new())).await?;
-    let Some(payments) = &api.payments else {
+    let Some(checkouts) = &api.checkouts else {
         return Err(
             Problem::new(table::NOT_FOUND, "Payments are not set up here.")
                 .hint("The operator sets payments.stripe."),
         );
     };
-    may_fund(&owner)?;
-    let amount = request.amount.into_text();
-    let money = in_range(&api, &owner.currency, &amount)?;
-    let email = request.email.map(address).transpose()?;
-    let name = payments.provider.name();
-    let customer = payments.ledger.saved(&owner.wallet, name, false).await?;
-    let checkout = CheckoutRequest {
-        idempotency_key: key_of(&owner.wallet, idempotency.as_deref()),
-        wallet: owner.wallet,
-        money,
-        email,
-        is_saved: request.save_card,
-        customer: customer.map(|(customer, _)| customer),
+    let payer = Payer {
+        wallet: &owner.wallet,
+        currency: &owner.currency,
+        status: &owner.status,
+        role: owner.role.as_deref(),
+        is_blocked: owner.blocked,
     };
-    let page = begin(payments, &checkout).await?;
+    let amount = request.amount.into_text();
+    let wish = Wish {
+        amount: amount.clone(),
+        email: request.email,
+        save_card: request.save_card,
+        idempotency_key: idempotency,
+    };
+    let begun = checkouts.begin(&payer, wish).await;
+    let page = begun.map_err(|error| problem(error, &owner.currency))?;
     let page = TopupPage {
-        checkout_id: page.0,
-        url: page.1,
+        checkout_id: page.id,
+        url: page.url,
         amount,
-        currency: checkout.money.currency,
+        currency: owner.currency,
     };
     Ok((StatusCode::CREATED, Json(page)))
 }
 
-/// The roles of members that may fund are those of the table in the reference of access.
-fn may_fund(owner: &Owner) -> Result<(), Problem> {
-    let may = match owner.role.as_deref() {
-        Some(role) => ["owner", "admin", "billing"].contains(&role) && !owner.blocked,
-        None => true,
-    };
-    if !may {
-        return Err(
-            Problem::new(table::kind_of("WL009"), "The user of the key may not fund.")
-                .hint("Use a key of an owner, an admin, or a user with the role billing."),
-        );
-    }
-    if owner.status == "closed" {
-        return Err(Problem::new(
-            table::kind_of("WL004"),
-            "The wallet is closed.",
-        ));
-    }
-    Ok(())
-}
-
-/// The amount, if it is offered.
-fn in_range(api: &Api, currency: &str, amount: &str) -> Result<Money, Problem> {
-    let offer = api.offers.iter().find(|offer| offer.currency == currency);
-    let Some(offer) = offer else {
-        let detail = format!("Nobody can pay in {currency} here.");
-        return Err(Problem::new(table::kind_of("WL012"), detail)
-            .hint("The operator sets payments.stripe.amounts."));
-    };
-    let exact = Decimal::from_str_exact(amount).ok();
-    match exact.filter(|exact| *exact >= offer.min && *exact <= offer.max) {
-        Some(amount) => Ok(Money {
-            amount,
-            currency: currency.to_owned(),
-        }),
-        None => {
-            let (min, max) = (offer.min, offer.max);
-            let detail = format!("The amount must be from {min} to {max} {currency}.");
-            Err(Problem::new(table::kind_of("WL012"), detail).hint("Choose another amount."))
-        }
-    }
-}
-
-fn address(email: String) -> Result<String, Problem> {
-    let is_plain = email.len() <= EMAIL_MAX
-        && email.contains('@')
-        && email.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    match is_plain {
-        true => Ok(email),
-        false => Err(Problem::new(
-            table::INVALID_BODY,
-            "The email is no address.",
-        )),
-    }
-}
-
-/// The provider's idempotency key. Keys of one wallet never meet those of another.
-fn key_of(wallet: &str, key: Option<&str>) -> String {
-    let Some(key) = key else {
-        return uuid::Uuid::now_v7().to_string();
-    };
-    let text = format!("{}:{wallet}{key}", wallet.len());
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    format!("checkout-{}", hex.collect::<String>())
-}
-
-async fn begin(
-    payments: &Payments,
-    request: &CheckoutRequest,
-) -> Result<(String, String), Problem> {
-    match payments.provider.create_checkout(request).await {
-        Ok(page) => Ok((page.id, page.url)),
-        Err(ProviderError::Refused(code)) if code == "idempotency_error" => Err(Problem::new(
-            table::kind_of("WL006"),
-            "The idempotency key belongs to another request.",
+fn problem(error: CheckoutError, currency: &str) -> Problem {
+    let wallet = |sqlstate, detail: String| Problem::new(table::kind_of(sqlstate), detail);
+    match error {
+        CheckoutError::NotPermitted => wallet("WL009", "The user of the key may not fund.".into())
+            .hint("Use a key of an owner, an admin, or a user with the role billing."),
+        CheckoutError::Closed => wallet("WL004", "The wallet is closed.".into()),
+        CheckoutError::NotOffered => wallet("WL012", format!("Nobody can pay in {currency} here."))
+            .hint("The operator sets payments.stripe.amounts."),
+        CheckoutError::OutOfRange(offer) => wallet(
+            "WL012",
+            format!(
+                "The amount must be from {} to {} {currency}.",
+                offer.min, offer.max
+            ),
         )
-        .hint("Use another key for another payment.")),
-        Err(ProviderError::Refused(code) | ProviderError::Declined(code)) => Err(Problem::new(
-            table::kind_of("WL012"),
+        .hint("Choose another amount."),
+        CheckoutError::NoAddress => Problem::new(table::INVALID_BODY, "The email is no address."),
+        CheckoutError::KeyTaken => wallet(
+            "WL006",
+            "The idempotency key belongs to another request.".into(),
+        )
+        .hint("Use another key for another payment."),
+        CheckoutError::Refused(code) => wallet(
+            "WL012",
             format!("The payment provider refuses the payment: {code}."),
         )
-        .hint("Choose an amount that can be paid in the currency.")),
-        Err(error) => Err(Problem::provider(error.to_string())),
+        .hint("Choose an amount that can be paid in the currency."),
+        CheckoutError::Provider(error) => Problem::provider(error.to_string()),
+        CheckoutError::Database(error) => error.into(),
     }
 }

@@ -12,6 +12,7 @@ use crate::page::account::{Account, SignedIn};
 use crate::page::cookies::Visit;
 use crate::page::failure::Failure;
 use crate::page::state::Pages;
+use crate::payments::may_fund;
 
 /// The largest form.
 const FORM_MAX: usize = 64 * 1024;
@@ -26,6 +27,7 @@ async fn person_of(visit: Visit, pages: &Pages) -> Result<SignedIn, Failure> {
     let key = visit.key.ok_or_else(Failure::signed_out)?;
     let account = Account::of(&key, pages).await?;
     Ok(SignedIn {
+        can_pay: pages.checkouts.is_some() && may_fund(account.role.as_deref()),
         key,
         token: visit.token,
         account,
