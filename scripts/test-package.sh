@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The Debian package: what belongs to it is in it, and the tour runs in a clean installation and a
-# clean cluster; apt installs it into a Debian system that has nothing of PostgreSQL, and removes
-# it; and whether PGXN would take META.json.
+# The Debian packages: what belongs to them is in them, and the tour runs in a clean installation
+# and a clean cluster; apt installs them into a Debian system that has nothing of PostgreSQL, where
+# walletd serves, and removes them; and whether PGXN would take META.json.
 set -euo pipefail
 export WALLET_SERVER=package WALLET_PG_TREE=package
 # shellcheck source=scripts/env.sh
@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 env -u WALLET_SERVER -u WALLET_PG_TREE "$WALLET_ROOT/scripts/package.sh" >/dev/null
 version=$(extension_version)
 package=$(echo "$WALLET_ROOT/target/package/postgresql-$PG_MAJOR-wallet_$version"-*.deb)
+daemon=$(echo "$WALLET_ROOT/target/package/walletd_$version"-*.deb)
 contents=$(mktemp -d)
 trap '"$WALLET_ROOT/scripts/server.sh" remove; rm -rf "$contents" "$PG_TREE"' EXIT
 status=0
@@ -44,6 +45,13 @@ has_everything() {
     grep -q 'Permission is hereby granted' "$contents/$documents/copyright" || missing=1
     grep -q '^pgrx, ' "$contents/$documents/copyright" || missing=1
     dpkg-deb -f "$package" Depends | grep -q "postgresql-$PG_MAJOR, .*libc6" || missing=1
+    dpkg-deb -x "$daemon" "$contents"
+    for file in usr/bin/walletd lib/systemd/system/walletd.service etc/walletd/walletd.toml \
+        usr/share/doc/walletd/walletd.md usr/share/doc/walletd/monitoring/rules.yml usr/share/doc/walletd/copyright; do
+        [ -s "$contents/$file" ] || { echo "$file is missing"; missing=1; }
+    done
+    [ "$(stat -c %a "$contents/etc/walletd/walletd.toml")" = 600 ] || { echo 'anybody can read the settings'; missing=1; }
+    grep -q '^axum, ' "$contents/usr/share/doc/walletd/copyright" || missing=1
     return "$missing"
 }
 
@@ -73,6 +81,7 @@ runs_the_tour() (
 installs_with_apt() {
     local log=$WALLET_ROOT/target/package/install.log
     "$WALLET_ROOT/scripts/chroot.sh" run --scratch --bind "$package:/root/wallet.deb" \
+        --bind "$daemon:/root/walletd.deb" \
         --bind "$WALLET_ROOT/tests/package/install.sh:/root/install.sh" "package-$suite" \
         bash /root/install.sh "$PG_MAJOR" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
 }

@@ -86,7 +86,7 @@ fn payments_of<'a>(pages: &'a Pages, person: &SignedIn) -> Result<&'a Checkouts,
     }
 }
 
-/// What the form says about an error. `Err` if it has a page of its own.
+/// The failure that the form shows for an error. `Err` if it has a page of its own.
 fn failure(error: CheckoutError, currency: &str) -> Result<Failure, Failure> {
     let wrong = |text: String| {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
