@@ -69,7 +69,7 @@ shared_libraries() {
 
 # finish ROOT: adds the sums of the files, and makes the package.
 finish() {
-    (cd "$1" && find usr lib -type f -print0 2>/dev/null | sort -z | xargs -0 md5sum) >"$1/DEBIAN/md5sums"
+    (cd "$1" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$1/DEBIAN/md5sums"
     dpkg-deb --root-owner-group --build "$1" "$output" >/dev/null
     rm -rf "$1"
 }
