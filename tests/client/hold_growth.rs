@@ -44,7 +44,7 @@ fn pages_when_warm(client: &mut Client, sql: &str) -> u64 {
         client.batch_execute("VACUUM").unwrap();
         pages(client, sql)
     };
-    (0..4).map(|_| clean(client)).min().unwrap_or(0)
+    (0..8).map(|_| clean(client)).min().unwrap_or(0)
 }
 
 fn is_verified(client: &mut Client) {
