@@ -44,6 +44,9 @@ CREATE TABLE wallet.deliveries (
 -- A queue is the deliveries of one wallet to one destination, in the order of their events.
 CREATE INDEX deliveries_waiting ON wallet.deliveries (set_for, destination, wallet_id, event_id)
     WHERE delivered_at IS NULL AND dead_at IS NULL;
+-- Those that a worker has, or had when its lease ran out.
+CREATE INDEX deliveries_claimed ON wallet.deliveries (set_for, destination, wallet_id, claimed_at)
+ WHERE claimed_at IS NOT NULL AND delivered_at IS NULL AND dead_at IS NULL;
 COMMENT ON TABLE wallet.deliveries IS 'One row per event and destination. The view delivery_list shows them.';
 COMMENT ON COLUMN wallet.deliveries.set_for IS 'The wallet_id of the destination: the wallet, or *.';
 COMMENT ON COLUMN wallet.deliveries.available_at IS 'When a worker may claim the delivery, if it is the first of its queue.';

@@ -57,12 +57,10 @@ statement!(
           WHERE d.wallet_id = $1 AND d.delivery_id = $2 AND d.available_at <= $3
             AND d.delivered_at IS NULL AND d.dead_at IS NULL
             AND NOT EXISTS (
-                SELECT FROM (
-                    SELECT l.claimed_at, l.available_at FROM wallet.deliveries l
-                     WHERE l.set_for = d.set_for AND l.destination = d.destination AND l.wallet_id = $1
-                       AND l.delivered_at IS NULL AND l.dead_at IS NULL
-                     ORDER BY l.event_id LIMIT 2000) first
-                 WHERE first.claimed_at IS NOT NULL AND first.available_at > $3)
+                SELECT FROM wallet.deliveries l
+                 WHERE l.set_for = d.set_for AND l.destination = d.destination AND l.wallet_id = $1
+                   AND l.claimed_at > '-infinity' AND l.delivered_at IS NULL AND l.dead_at IS NULL
+                   AND l.available_at > $3)
             FOR NO KEY UPDATE SKIP LOCKED
      ), batch AS MATERIALIZED (
          SELECT d.delivery_id

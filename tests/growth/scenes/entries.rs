@@ -198,12 +198,6 @@ pub const SCENES: &[Scene] = &[
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
             call("periods", "", CONSTANT, "SELECT * FROM wallet.periods"),
             call(
-                "closed_periods",
-                "",
-                CONSTANT,
-                "SELECT * FROM wallet.closed_periods",
-            ),
-            call(
                 "close_period",
                 "",
                 CONSTANT,
