@@ -13,6 +13,9 @@ use crate::{connect, crash};
 
 const ITEMS: usize = 3_000;
 
+/// The entries of the person who is erased.
+const PERSONAL: i64 = 2000;
+
 fn feed() -> String {
     let packed: &[u8] = include_bytes!("../data/litellm_model_prices.json.gz");
     let mut text = String::new();
@@ -149,6 +152,13 @@ fn an_interrupted_large_call_happens_completely_or_not_at_all() {
         "SELECT count(*) FROM generate_series(1, 5) n, LATERAL wallet.charge_batch(('[{}]' || repeat('', n))::jsonb)",
         items.join(",")
     );
+    let used = format!(
+        "SELECT wallet.erase_user('gone@example.com');
+         SELECT count(*) FROM wallet.charge_batch((
+             SELECT jsonb_agg(jsonb_build_object('wallet', (ARRAY['wide', 'peer'])[1 + n % 2], 'amount', 0.01, 'user_id', 'gone@example.com'))
+               FROM generate_series(1, {PERSONAL}) n));
+         SELECT wallet.archive('wide', clock_timestamp(), {PERSONAL} / 4)"
+    );
     for cut in [
         Cut {
             name: "import_prices",
@@ -171,6 +181,14 @@ fn an_interrupted_large_call_happens_completely_or_not_at_all() {
             call: "SELECT wallet.set_lanes('wide', 2 + n % 63) FROM generate_series(1, 62) n",
             state: "SELECT lanes::bigint FROM wallet.balances WHERE wallet = 'wide'",
             step: 62,
+        },
+        // A person of whom each entry, archived or not, has the identifier.
+        Cut {
+            name: "erase_user",
+            before: &used,
+            call: "SELECT wallet.erase_user('gone@example.com')",
+            state: "SELECT count(*) FROM wallet.entries WHERE user_id = 'gone@example.com'",
+            step: -PERSONAL,
         },
     ] {
         cut.whole_or_nothing(&database, &mut seed);

@@ -111,7 +111,26 @@ fn a_subscriber_has_the_same_ledger() {
              SELECT wallet.archive('acme', statement_timestamp(), 5), wallet.archive('hot', statement_timestamp())",
         )
         .expect("every call");
+    publisher
+        .batch_execute(
+            "SELECT wallet.set_member('hot', 'gone@example.com', 'member');
+             SELECT wallet.charge('hot', amount => 0.25, user_id => 'gone@example.com', tags => '{\"by\": \"gone@example.com\"}') FROM generate_series(1, 4);
+             SELECT wallet.archive('hot', statement_timestamp(), 2);
+             SELECT wallet.erase_user('gone@example.com');
+             SELECT wallet.close_period('hot', '2020-02-01Z')",
+        )
+        .expect("a person is erased, a period closed");
     applied(&mut publisher);
+    let gone: Vec<String> = contents(&mut subscriber)
+        .into_iter()
+        .filter(|(_, rows)| rows.contains("gone@example.com"))
+        .map(|(table, _)| table)
+        .collect();
+    assert_eq!(
+        gone,
+        Vec::<String>::new(),
+        "the person is erased there, too"
+    );
     assert_eq!(cost(&mut subscriber), "3.00", "a cached price");
     assert_eq!(
         contents(&mut publisher),
