@@ -189,7 +189,7 @@ SELECT next_at AT TIME ZONE 'UTC' = created_at AT TIME ZONE 'UTC' + interval '1 
 SELECT regress.wound_back('tu_time');
 SELECT balance FROM wallet.charge('tu_time', amount => 1);
 SELECT amount, cause, status FROM wallet.topups WHERE wallet = 'tu_time';
-SELECT next_at > now() AND next_at <= now() + interval '1 month' AS next_month FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
+SELECT next_at > now() AND next_at AT TIME ZONE 'UTC' <= now() AT TIME ZONE 'UTC' + interval '1 month' AS next_month FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
 SELECT status FROM wallet.complete_topup('tu_time', regress.open_topup('tu_time'), 'm1');
 SELECT regress.wound_back('tu_time');
 SELECT wallet.request_due_topups('tu_time'), wallet.request_due_topups('tu_time');
