@@ -29,6 +29,7 @@ use crate::outbox::{Event, Field, Name};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::{BALANCE, Entry};
+use crate::storage::wallet_row::try_lock_wallet;
 
 /// A wallet's balance and rules, with all lanes locked.
 pub struct LockedBalance<'a> {
@@ -74,7 +75,13 @@ impl<'a> LockedBalance<'a> {
         if config::read(wallet)?.is_due() {
             due::sweep(wallet)?;
         }
-        let (rules, lanes) = config::read_with_lanes(wallet)?;
+        let (mut rules, mut lanes) = config::read_with_lanes(wallet)?;
+        // A grant may have ended while the call waited for the lanes. Most callers hold the row of
+        // the wallet. For the others, the transaction that holds it may be waiting for these lanes.
+        if rules.grants_are_due_at(clock::now()) && try_lock_wallet(wallet)? {
+            due::sweep(wallet)?;
+            (rules, lanes) = config::read_with_lanes(wallet)?;
+        }
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {
             lane_windows::gather_all(wallet)?;
         }

@@ -68,17 +68,19 @@ impl<'a> LockedLots<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row
     /// lock.
     pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
-        LockedLots::open_at(wallet, clock::now(), true)
+        LockedLots::open_at(wallet, None)
     }
 
     /// Like [`LockedLots::open`], for what was due by an earlier time. The caller opens the lots
     /// again for the rest.
     pub fn open_as_of(wallet: &'a str, at: Timestamp) -> Result<LockedLots<'a>> {
-        LockedLots::open_at(wallet, at, false)
+        LockedLots::open_at(wallet, Some(at))
     }
 
-    fn open_at(wallet: &'a str, opened: Timestamp, warns: bool) -> Result<LockedLots<'a>> {
+    fn open_at(wallet: &'a str, at: Option<Timestamp>) -> Result<LockedLots<'a>> {
         let (rules, lanes) = config::lock_to_change(wallet)?;
+        // A lot may have ended while the call waited for the lanes.
+        let opened = at.unwrap_or_else(clock::now);
         let whole = AllLanes::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
@@ -88,7 +90,7 @@ impl<'a> LockedLots<'a> {
             kept,
             swept: Vec::new(),
             opened,
-            warns,
+            warns: at.is_none(),
             whole,
             before,
             lots: lots::read_active(wallet)?,
@@ -290,7 +292,8 @@ impl<'a> LockedLots<'a> {
     pub fn close(mut self) -> Result<()> {
         // Money may have returned to a lot that has ended.
         self.catch_up(self.opened, clock::now())?;
-        SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
+        // A lot that has ended since the lots were opened is not booked yet. It stays due.
+        SET_DUE.run(&[Value::Text(self.wallet), Value::Time(self.opened)])?;
         let cut = LaneSplit {
             // Every backend must learn the new due time.
             epoch: config::new_epoch(),
