@@ -155,7 +155,7 @@ BEGIN
          WHERE with_use AND o.wallet_id = statement_lines.wallet AND o.day >= first_day AND o.day < next_day
            AND EXISTS (SELECT FROM rolled r WHERE cardinality(r.seqs) > 0)
     )
-    SELECT row_number() OVER (ORDER BY l.part, l.at, l.kind, l.description), l.at, l.kind, l.description,
+    SELECT row_number() OVER (ORDER BY l.part, l.at, l.kind, l.description, l.amount), l.at, l.kind, l.description,
            round(l.amount, greatest(min_scale(l.amount), 2)),
            round(sum(l.change) OVER upto, greatest(min_scale(sum(l.change) OVER upto), 2)),
            NULL, NULL::date, NULL, NULL::bigint, NULL::numeric

@@ -203,7 +203,7 @@ COMMENT ON COLUMN wallet.bonuses.tiers IS 'Array of {from, percent}. The tier wi
 COMMENT ON COLUMN wallet.bonuses.expires_in IS 'How long a bonus lives after it was booked; NULL: it does not expire.';
 COMMENT ON COLUMN wallet.bonuses.created_at IS 'When the bonus was set.';
 
-COMMENT ON FUNCTION wallet.due_entries IS 'Returns the entries that a call at a given time would book first: expired credit and renewals of a recurring grant. It runs the code that books them. A time in the future counts as now. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_entries IS 'Returns the entries that a call at a given time would book first: expired credit and renewals of a recurring grant. It runs the code that books them. repaid is the part of a grant that pays what was used on credit before. A time in the future counts as now. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.due_lots IS 'Returns the lots of a wallet that have credit left at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.due_balance IS 'Returns balance, held and scoped of a wallet at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
 

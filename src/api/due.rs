@@ -3,6 +3,7 @@
 //! They compute it with the code that books it.
 
 use crate::access::rights::{Level, enter};
+use crate::allowance::lanes::range;
 use crate::args;
 use crate::error::Result;
 use crate::ledger::grants::asof::{self, Funds};
@@ -40,7 +41,8 @@ fn time(at: Timestamp) -> Option<TimestampWithTimeZone> {
 }
 
 /// The entries that a call at a time would book before anything else, in the order of time: expired
-/// grants, and new periods of a recurring grant.
+/// grants, and new periods of a recurring grant. `repaid` is the part of a grant that pays what was
+/// used on credit before.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -56,35 +58,43 @@ fn due_entries(
         name!(contra, String),
         name!(grant_id, Uuid),
         name!(scoped, bool),
+        name!(repaid, Amount),
     ),
 > {
     let work = || {
         look(of_wallet, until, |standing| {
             let turns = &standing.due.turns;
-            let rows = standing.course.effects.iter().map(|effect| match effect {
+            let row = |effect: &Effect| match effect {
                 Effect::Expired {
                     id,
                     at,
                     amount,
                     scoped,
-                } => (
+                } => Ok((
                     time(*at),
                     "expiry".to_owned(),
                     amount.negated(),
                     Ending::expired(*at).contra(),
                     Uuid::from_bytes(*id),
                     *scoped,
-                ),
-                Effect::Granted { id, turn, .. } => (
+                    Amount::ZERO,
+                )),
+                Effect::Granted {
+                    id,
+                    turn,
+                    remaining,
+                } => Ok((
                     time(turns[*turn].at),
                     "funding".to_owned(),
                     turns[*turn].amount,
                     "funding:grant".to_owned(),
                     Uuid::from_bytes(*id),
                     turns[*turn].scope.is_some(),
-                ),
-            });
-            Ok(rows.collect::<Vec<_>>())
+                    turns[*turn].amount.minus(*remaining).map_err(range)?,
+                )),
+            };
+            let effects = standing.course.effects.iter();
+            effects.map(row).collect::<Result<Vec<_>>>()
         })
     };
     TableIterator::new(work().or_raise())

@@ -57,11 +57,10 @@ fn backup(to: &Path) {
     );
 }
 
-/// Waits until no other session, such as autovacuum, uses the database. VACUUM keeps the rows that
-/// it may still see.
+/// Waits until no other session, such as autovacuum, uses the database.
 fn alone(client: &mut Client) {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while client.query_one(others, &[]).unwrap().get::<_, i64>(0) > 0 {
         assert!(
             Instant::now() < deadline,
@@ -69,6 +68,40 @@ fn alone(client: &mut Client) {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Removes what no session sees any more from all files of the database.
+fn rewrite(client: &mut Client) {
+    let tables = "SELECT format('wallet.%I', relname) FROM pg_class WHERE relnamespace = 'wallet'::regnamespace AND relkind = 'r'
+                   UNION ALL SELECT 'pg_catalog.pg_statistic'";
+    client.batch_execute("ANALYZE").unwrap();
+    alone(client);
+    for row in client.query(tables, &[]).unwrap() {
+        client
+            .batch_execute(&format!("VACUUM FULL {}", row.get::<_, String>(0)))
+            .unwrap();
+    }
+    client.batch_execute("CHECKPOINT").unwrap();
+}
+
+/// The relations whose files contain the person, named for whoever reads the failure.
+fn relations(client: &mut Client, files: &[String]) -> Vec<String> {
+    let name = |file: &String| {
+        let number = file.rsplit('/').next().unwrap_or_default();
+        let number: u32 = number
+            .split('.')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        let row = client
+            .query_one(
+                "SELECT coalesce(pg_filenode_relation(0, $1)::text, 'no relation')",
+                &[&number],
+            )
+            .unwrap();
+        format!("{file}: {}", row.get::<_, String>(0))
+    };
+    files.iter().map(name).collect()
 }
 
 #[test]
@@ -102,28 +135,20 @@ fn nothing_of_an_erased_person_is_in_a_dump_or_a_backup() {
     assert!(row.get::<_, i64>(0) > 100);
     let text = dump(&database);
     assert!(contains(&text, OTHER) && !contains(&text, PERSON));
-    let tables: Vec<String> = client
-        .query(
-            "SELECT format('wallet.%I', relname) FROM pg_class WHERE relnamespace = 'wallet'::regnamespace AND relkind = 'r'
-              UNION ALL SELECT 'pg_catalog.pg_statistic'",
-            &[],
-        )
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    client.batch_execute("ANALYZE").unwrap();
-    alone(&mut client);
-    for table in tables {
-        client
-            .batch_execute(&format!("VACUUM FULL {table}"))
-            .unwrap();
-    }
-    client.batch_execute("CHECKPOINT").unwrap();
+    // VACUUM keeps the rows that another session, such as autovacuum, may still see. Such a session
+    // can begin at any time.
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("erased");
-    backup(&directory);
-    assert!(!files_with(&directory, OTHER).is_empty());
-    assert_eq!(files_with(&directory, PERSON), Vec::<String>::new());
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        rewrite(&mut client);
+        backup(&directory);
+        assert!(!files_with(&directory, OTHER).is_empty());
+        found = files_with(&directory, PERSON);
+        if found.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(relations(&mut client, &found), Vec::<String>::new());
     std::fs::remove_dir_all(&directory).expect("the backup is removed");
     audit(&mut client, "acme");
 }
