@@ -90,15 +90,16 @@ fn stage(intent: &Value) -> Stage {
 }
 
 /// The disputed amount, if Stripe has withdrawn it and not reinstated it. The movements of the
-/// balance tell, because they are in the currency of the account: only their sign is used.
+/// balance tell. They are in the currency of the account, and a reinstatement may have another
+/// exchange rate than the withdrawal. So they are counted, and their amounts are not added.
 fn withdrawn(dispute: &Value) -> i64 {
     let movements = dispute["balance_transactions"].as_array();
-    let sum: i64 = movements
+    let signs = movements
         .into_iter()
         .flatten()
         .filter_map(|movement| movement["amount"].as_i64())
-        .sum();
-    match sum < 0 {
+        .map(i64::signum);
+    match signs.sum::<i64>() < 0 {
         true => dispute["amount"].as_i64().unwrap_or(0),
         false => 0,
     }
