@@ -8,6 +8,7 @@ mod broken;
 mod check;
 mod deliveries;
 mod endpoints;
+mod failover;
 mod headers;
 mod load;
 mod mail;

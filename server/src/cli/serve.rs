@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::api::{Api, router};
-use crate::config::Config;
+use crate::config::{Config, RECORDING};
 use crate::db::{Connections, PaymentLedger, Tenants, Worker};
 use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
 use crate::payments::{
@@ -42,7 +44,7 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let connections = Connections::new(&database.tenants, database.tenants_pool, database)?;
     let tenants = Tenants::new(connections, database, config.http.timeout.get());
     let connections = Connections::new(&database.worker, database.worker_pool, database)?;
-    let worker = Worker::new(connections);
+    let worker = Worker::new(connections, &config);
     let metrics = Metrics::default();
     let is_stopping = Arc::new(AtomicBool::new(false));
     let status = Status {
@@ -53,7 +55,8 @@ async fn run(config: Config) -> Result<bool, Failure> {
         is_stopping: is_stopping.clone(),
     };
     let (stopping, stopped) = watch::channel(false);
-    let mut working = worker::start(&config, &worker, &metrics.work, &stopped)?;
+    let (cutting_off, cut_off) = watch::channel(false);
+    let mut working = worker::start(&config, &worker, &metrics.work, &stopped, &cut_off)?;
     let payments = payments(&config)?;
     if let Some(payments) = payments.clone() {
         let settings = topup_settings(&config);
@@ -80,9 +83,7 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
     let ended = attend(http, api, limits, stop).await;
-    // Deliveries and payments that have begun end too. They get the same time.
-    let worked = async { while working.join_next().await.is_some() {} };
-    let ended = tokio::time::timeout(limits.drain, worked).await.is_ok() && ended;
+    let ended = work_ended(&mut working, limits.drain, &cutting_off).await && ended;
     drop(drained);
     probes.await?;
     tenants.connections().close();
@@ -92,6 +93,23 @@ async fn run(config: Config) -> Result<bool, Failure> {
     }
     tracing::info!(in_time = ended, "stopped");
     Ok(ended)
+}
+
+/// Waits for deliveries and payments that have begun. They get the time of requests. After it,
+/// deliveries return to their queue without an answer. Returns whether all ended in time.
+async fn work_ended(
+    working: &mut JoinSet<()>,
+    drain: Duration,
+    cutting_off: &watch::Sender<bool>,
+) -> bool {
+    let mut ended = async || while working.join_next().await.is_some() {};
+    if tokio::time::timeout(drain, ended()).await.is_ok() {
+        return true;
+    }
+    cutting_off.send_replace(true);
+    // A payment goes on in another process when the lease of its event has run out.
+    drop(tokio::time::timeout(RECORDING.get(), ended()).await);
+    false
 }
 
 /// The provider and the ledger's side of payments, if they are set up.

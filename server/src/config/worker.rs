@@ -31,6 +31,8 @@ pub struct Worker {
     pub plain_hosts: Vec<String>,
     /// A file with certificates of authorities that are trusted in addition to the system's.
     pub root_certificates: PathBuf,
+    /// How long `maintain`, the evaluation of top-up rules and the digest may run.
+    pub task_timeout: Span,
     /// How often `maintain` is called. Zero: never.
     pub maintain: Span,
     /// How often rules of top-ups whose time has come are evaluated. Zero: never.
@@ -54,6 +56,7 @@ impl Default for Worker {
             allowed_networks: Vec::new(),
             plain_hosts: Vec::new(),
             root_certificates: PathBuf::new(),
+            task_timeout: Span::seconds(600),
             maintain: Span::seconds(3600),
             topups: Span::seconds(60),
             digest: Span::seconds(0),
@@ -129,6 +132,7 @@ impl Worker {
             ("worker.poll", self.poll),
             ("worker.timeout", self.timeout),
             ("worker.connect_timeout", self.connect_timeout),
+            ("worker.task_timeout", self.task_timeout),
         ] {
             if span == zero {
                 found.push((setting, "must be longer than zero", true));

@@ -52,10 +52,15 @@ async fn readyz(State(status): State<Status>) -> Response {
     if status.is_stopping.load(Ordering::Relaxed) {
         return not_ready("walletd stops");
     }
-    let version = tokio::time::timeout(PATIENCE, status.worker.version()).await;
-    match version {
-        Ok(Ok(Some(_))) => "ready\n".into_response(),
-        Ok(Ok(None)) => not_ready("the database has no extension wallet"),
+    let look = async {
+        let (tenants, worker) = (status.tenants.connections(), status.worker.connections());
+        let is_writable = worker.is_writable().await? && tenants.is_writable().await?;
+        Ok::<_, DbError>((is_writable, status.worker.version().await?))
+    };
+    match tokio::time::timeout(PATIENCE, look).await {
+        Ok(Ok((true, Some(_)))) => "ready\n".into_response(),
+        Ok(Ok((true, None))) => not_ready("the database has no extension wallet"),
+        Ok(Ok((false, _))) => not_ready("the database is read-only"),
         Ok(Err(error)) => {
             tracing::warn!(?error, "the database cannot be reached");
             not_ready("the database cannot be reached")

@@ -62,6 +62,7 @@ impl Store {
                 let posted = web.post(url.expose(), &headers, digest, Duration::MAX);
                 match Outcome::of(posted.await) {
                     Outcome::Delivered => Ok(()),
+                    Outcome::CutOff => Err("walletd stops".to_owned()),
                     Outcome::Again { reason, .. } | Outcome::Dead { reason } => Err(reason),
                 }
             }
