@@ -20,6 +20,7 @@ pub struct Stripe {
     /// The secret key of the account, or a restricted one.
     pub secret_key: Secret,
     /// The secrets that sign events. During a rotation there are two.
+    #[serde(deserialize_with = "super::secret::several")]
     pub webhook_secrets: Vec<Secret>,
     /// Where a customer goes after paying.
     pub success_url: String,
