@@ -10,6 +10,7 @@ mod deliveries;
 mod endpoints;
 mod failover;
 mod headers;
+mod lists;
 mod load;
 mod mail;
 mod openapi;

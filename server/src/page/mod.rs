@@ -11,6 +11,7 @@ mod chart;
 mod cookies;
 mod events;
 mod failure;
+mod followers;
 mod layout;
 mod overview;
 mod owner;
