@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,9 @@ pub struct Worker {
     pub digest: Span,
     /// The directory for digests, or a URL that they are posted to.
     pub digest_to: Secret,
+    /// The secrets that sign digests for a URL. During a rotation there are two.
+    #[serde(deserialize_with = "super::secret::several")]
+    pub digest_secrets: Vec<Secret>,
 }
 
 impl Default for Worker {
@@ -61,6 +66,7 @@ impl Default for Worker {
             topups: Span::seconds(60),
             digest: Span::seconds(0),
             digest_to: Secret::default(),
+            digest_secrets: Vec::new(),
         }
     }
 }
@@ -151,12 +157,35 @@ impl Worker {
             let text = "goes with worker.digest: set both, or none";
             found.push(("worker.digest_to", text, true));
         }
+        let is_url = ["https://", "http://"]
+            .iter()
+            .any(|start| self.digest_to.expose().starts_with(start));
+        if !self.digest_secrets.is_empty() && !is_url {
+            let text = "sign what is posted to a URL, and worker.digest_to is none";
+            found.push(("worker.digest_secrets", text, true));
+        }
+        if !self.digest_secrets.iter().all(can_sign) {
+            let text = "must be whsec_ and 24 to 64 bytes in base64, such as those of \
+                        `echo whsec_$(openssl rand -base64 32)`";
+            found.push(("worker.digest_secrets", text, true));
+        }
+        if is_url && self.digest_secrets.is_empty() {
+            let text = "are missing: whoever receives a digest cannot tell who sent it";
+            found.push(("worker.digest_secrets", text, false));
+        }
         if self.digest_to.expose().starts_with("http://") {
             let text = "is a URL without TLS: whoever is in between can change the digest";
             found.push(("worker.digest_to", text, false));
         }
         found
     }
+}
+
+/// Whether a secret has the form of the Standard Webhooks specification.
+fn can_sign(secret: &Secret) -> bool {
+    let key = secret.expose().strip_prefix("whsec_");
+    let key = key.and_then(|key| STANDARD.decode(key).ok());
+    key.is_some_and(|key| (24..=64).contains(&key.len()))
 }
 
 impl Mail {
