@@ -22,6 +22,7 @@ pub struct Stripe {
     api: Api,
     amounts: Amounts,
     webhook_secrets: Vec<Secret>,
+    ledger: String,
     tolerance: u64,
     success_url: String,
     cancel_url: String,
@@ -34,6 +35,7 @@ impl Stripe {
             api: Api::new(settings)?,
             amounts: Amounts::new()?,
             webhook_secrets: settings.webhook_secrets.clone(),
+            ledger: settings.ledger.clone(),
             tolerance: settings.tolerance.get().as_secs(),
             success_url: settings.success_url.clone(),
             cancel_url: settings.cancel_url.clone(),
@@ -46,7 +48,26 @@ impl Stripe {
         Ok(minor.to_string())
     }
 
+    /// A page for a payment. A customer who was deleted at Stripe since, or who belongs to another
+    /// account, becomes a new one.
     async fn begin(&self, request: &CheckoutRequest) -> Result<Checkout, ProviderError> {
+        match self.begin_once(request).await {
+            Err(ProviderError::Refused(code))
+                if code == "resource_missing" && request.customer.is_some() =>
+            {
+                let again = CheckoutRequest {
+                    customer: None,
+                    // Another request needs another key, and a retry of it the same one.
+                    idempotency_key: format!("{}-new", request.idempotency_key),
+                    ..request.clone()
+                };
+                self.begin_once(&again).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin_once(&self, request: &CheckoutRequest) -> Result<Checkout, ProviderError> {
         let price = "line_items[0][price_data]";
         let (unit_amount, currency, name) = (
             format!("{price}[unit_amount]"),
@@ -66,6 +87,15 @@ impl Stripe {
             (&session_wallet, request.wallet.clone()),
             (&payment_wallet, request.wallet.clone()),
         ];
+        let ledgers = ["metadata", "payment_intent_data[metadata]"];
+        let ledgers = ledgers.map(|form| format!("{form}[{}]", objects::LEDGER));
+        if !self.ledger.is_empty() {
+            form.extend(
+                ledgers
+                    .iter()
+                    .map(|name| (name.as_str(), self.ledger.clone())),
+            );
+        }
         match (&request.customer, &request.email) {
             // Stripe knows the address of a customer, and does not take another one.
             (Some(customer), _) => form.push(("customer", customer.clone())),
@@ -127,6 +157,10 @@ impl Stripe {
             (&wallet, request.wallet.clone()),
             (&topup, request.topup.clone()),
         ];
+        let ledger = format!("metadata[{}]", objects::LEDGER);
+        if !self.ledger.is_empty() {
+            form.push((&ledger, self.ledger.clone()));
+        }
         if let Some(email) = objects::word(&customer, "email") {
             form.push(("receipt_email", email));
         }
@@ -205,7 +239,7 @@ impl Stripe {
             let list = self.api.get(&["disputes"], &query).await?;
             disputes = list["data"].as_array().cloned().unwrap_or_default();
         }
-        objects::payment(&intent, &disputes, &self.amounts).map(Some)
+        objects::payment(&intent, &disputes, &self.amounts, &self.ledger).map(Some)
     }
 }
 

@@ -7,6 +7,8 @@ use crate::payments::provider::{Event, EventError, Payment, ProviderError, Saved
 
 /// The name under which a payment intent has its wallet. Only walletd's own key writes it.
 pub const WALLET: &str = "walletd_wallet";
+/// The name under which it has its ledger, if several share the account.
+pub const LEDGER: &str = "walletd_ledger";
 /// The name under which it has its top-up.
 pub const TOPUP: &str = "walletd_topup";
 
@@ -28,11 +30,13 @@ pub fn is_disputed(intent: &Value) -> bool {
     intent["latest_charge"]["disputed"] == true
 }
 
-/// A payment intent with its expanded charge, and the disputes about it.
+/// A payment intent with its expanded charge, and the disputes about it. One of another ledger is
+/// a payment of another program: wallets of two ledgers may have the same name.
 pub fn payment(
     intent: &Value,
     disputes: &[Value],
     amounts: &Amounts,
+    ledger: &str,
 ) -> Result<Payment, ProviderError> {
     let strange = |what: &str| ProviderError::TryAgain(format!("the payment intent has no {what}"));
     let currency = intent["currency"]
@@ -60,7 +64,8 @@ pub fn payment(
     };
     Ok(Payment {
         id: id(intent, "id").ok_or_else(|| strange("id"))?,
-        wallet: word(&intent["metadata"], WALLET),
+        wallet: word(&intent["metadata"], WALLET)
+            .filter(|_| intent["metadata"][LEDGER].as_str().unwrap_or_default() == ledger),
         topup: word(&intent["metadata"], TOPUP),
         stage,
         money: money(amount)?,

@@ -6,7 +6,26 @@ use serde_json::json;
 use super::*;
 
 fn read(intent: &Value, disputes: &[Value]) -> Payment {
-    payment(intent, disputes, &Amounts::new().unwrap()).unwrap()
+    payment(intent, disputes, &Amounts::new().unwrap(), "").unwrap()
+}
+
+#[test]
+fn a_payment_of_another_ledger_is_not_ours() {
+    let amounts = Amounts::new().unwrap();
+    for (theirs, ours, wallet) in [
+        (json!(null), "", Some("acme")),
+        (json!("eu"), "eu", Some("acme")),
+        (json!("eu"), "us", None),
+        (json!("eu"), "", None),
+        (json!(null), "eu", None),
+    ] {
+        let intent = json!({
+            "id": "pi_1", "status": "succeeded", "amount": 500, "amount_received": 500, "currency": "usd",
+            "metadata": {"walletd_wallet": "acme", "walletd_ledger": theirs}
+        });
+        let found = payment(&intent, &[], &amounts, ours).unwrap();
+        assert_eq!(found.wallet.as_deref(), wallet, "{theirs} {ours}");
+    }
 }
 
 #[test]

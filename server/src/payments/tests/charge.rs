@@ -1,4 +1,4 @@
-//! A top-up at Stripe: what is asked before and after an attempt to charge.
+//! Requests to Stripe: before and after an attempt to charge a top-up, and for a page to pay on.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -36,6 +36,8 @@ fn stripe(
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             let request = first.rsplit_once(' ').unwrap().0.to_owned();
+            let body = String::from_utf8(body).unwrap();
+            let request = [request, body].join(" ").trim_end().to_owned();
             let (status, json) = answer(&request);
             seen.lock().unwrap().push(request);
             let text = format!(
@@ -47,6 +49,7 @@ fn stripe(
     });
     let settings = Settings {
         secret_key: Secret::new("sk_test_1".to_owned()),
+        ledger: "eu".to_owned(),
         api,
         ..Settings::default()
     };
@@ -123,7 +126,7 @@ fn without_a_card_and_an_earlier_payment_the_topup_is_declined() {
 #[test]
 fn a_customer_of_another_account_was_not_charged_here() {
     let missing = r#"{"error": {"type": "invalid_request_error", "code": "resource_missing"}}"#;
-    let (stripe, _) = stripe(move |request| match request {
+    let (stripe, requests) = stripe(move |request| match request {
         request if request.starts_with("POST") => (200, r#"{"id": "pi_9", "status": "succeeded"}"#),
         request if request.contains("customer=cus_1") => (400, missing),
         request if request.contains("customers") => (200, r#"{"id": "cus_2"}"#),
@@ -131,6 +134,14 @@ fn a_customer_of_another_account_was_not_charged_here() {
     });
     let charged = run(&stripe, &charge(&["cus_1"], true));
     assert_eq!(charged, Ok("pi_9".to_owned()));
+    let last = requests.lock().unwrap().pop().unwrap();
+    for part in [
+        "walletd_ledger%5D=eu",
+        "walletd_topup%5D=t1",
+        "customer=cus_2",
+    ] {
+        assert!(last.contains(part), "{part} in {last}");
+    }
 }
 
 #[test]
@@ -141,7 +152,7 @@ fn a_payment_that_waits_for_the_customer_is_cancelled_also_when_it_is_found_agai
     for earlier in [&[][..], &["cus_2"]] {
         for (status, is_declined) in [(200, true), (400, false)] {
             let (stripe, requests) = stripe(move |request| match request {
-                request if request.ends_with("/cancel") => (status, r#"{"error": {}}"#),
+                request if request.contains("/cancel") => (status, r#"{"error": {}}"#),
                 request if request.starts_with("POST") => (200, WAITS),
                 request if request.contains("customers") => (200, r#"{"id": "cus_2"}"#),
                 _ => (200, LISTED),
@@ -159,4 +170,35 @@ fn a_payment_that_waits_for_the_customer_is_cancelled_also_when_it_is_found_agai
             assert_eq!(last, "POST /v1/payment_intents/pi_1/cancel");
         }
     }
+}
+
+#[test]
+fn a_customer_who_was_deleted_pays_as_a_new_one() {
+    const MISSING: &str = r#"{"error": {"code": "resource_missing"}}"#;
+    let (stripe, requests) = stripe(|request| match request.contains("customer=cus_1") {
+        true => (400, MISSING),
+        false => (200, r#"{"id": "cs_1", "url": "https://pay.example.com/1"}"#),
+    });
+    let request = CheckoutRequest {
+        wallet: "acme".to_owned(),
+        money: Money {
+            amount: Decimal::from(25),
+            currency: "USD".to_owned(),
+        },
+        idempotency_key: "k".to_owned(),
+        email: None,
+        is_saved: true,
+        customer: Some("cus_1".to_owned()),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let begun = runtime.block_on(stripe.create_checkout(&request)).unwrap();
+    assert_eq!(begun.id, "cs_1");
+    let requests = requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), 2);
+    assert!(
+        requests[1].contains("customer_creation=always"),
+        "{requests:?}"
+    );
+    // Both names of the ledger, that of the page and that of the payment.
+    assert_eq!(requests[1].matches("walletd_ledger%5D=eu").count(), 2);
 }
