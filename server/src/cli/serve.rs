@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::api::{Api, router};
 use crate::config::{Config, RECORDING};
 use crate::db::{Connections, PaymentLedger, Tenants, Worker};
-use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
+use crate::ops::{Limits, Metrics, Pools, Status, endpoints, serve as attend, start_log};
 use crate::payments::{
     Checkouts, Payments, Receiver, Settings, Stripe, receiver, run as pay_topups,
 };
@@ -47,9 +47,12 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let worker = Worker::new(connections, &config);
     let metrics = Metrics::default();
     let is_stopping = Arc::new(AtomicBool::new(false));
+    let (page, payments) = (crate::page::connections(&config)?, payments(&config)?);
+    let pools = pools(&tenants, &worker, page.as_ref(), payments.as_ref());
     let status = Status {
         tenants: tenants.clone(),
         worker: worker.clone(),
+        pools: pools.clone(),
         metrics: metrics.clone(),
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
@@ -57,12 +60,19 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let (stopping, stopped) = watch::channel(false);
     let (cutting_off, cut_off) = watch::channel(false);
     let mut working = worker::start(&config, &worker, &metrics.work, &stopped, &cut_off)?;
-    let payments = payments(&config)?;
     if let Some(payments) = payments.clone() {
         let settings = topup_settings(&config);
         working.spawn(pay_topups(payments, settings, metrics.clone(), stopped));
     }
-    let api = api_with(&config, &tenants, payments.as_ref(), &is_stopping, &metrics)?;
+    let payers = payments.as_ref();
+    let api = api_with(
+        &config,
+        &tenants,
+        payers,
+        page.clone(),
+        &is_stopping,
+        &metrics,
+    )?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
@@ -86,13 +96,27 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let ended = work_ended(&mut working, limits.drain, &cutting_off).await && ended;
     drop(drained);
     probes.await?;
-    tenants.connections().close();
-    worker.connections().close();
-    if let Some(payments) = payments {
-        payments.ledger.close();
+    for (_, pool) in pools {
+        pool.close();
     }
     tracing::info!(in_time = ended, "stopped");
     Ok(ended)
+}
+
+/// All connections of this process, by name.
+fn pools(
+    tenants: &Tenants,
+    worker: &Worker,
+    page: Option<&Connections>,
+    payments: Option<&Payments>,
+) -> Pools {
+    let mut pools = vec![
+        ("tenants", tenants.connections().clone()),
+        ("worker", worker.connections().clone()),
+    ];
+    pools.extend(page.map(|page| ("page", page.clone())));
+    pools.extend(payments.map(|payments| ("payments", payments.ledger.connections().clone())));
+    pools
 }
 
 /// Waits for deliveries and payments that have begun. They get the time of requests. After it,
@@ -131,12 +155,13 @@ fn api_with(
     config: &Config,
     tenants: &Tenants,
     payments: Option<&Payments>,
+    page: Option<Connections>,
     is_stopping: &Arc<AtomicBool>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
     let amounts = &config.payments.stripe.amounts;
     let checkouts = payments.map(|payments| Checkouts::new(payments.clone(), amounts));
-    let mut others = crate::page::start(config, checkouts.clone(), is_stopping.clone())?;
+    let mut others = crate::page::start(config, page, checkouts.clone(), is_stopping.clone());
     let api = Api::new(tenants.clone(), &config.http).with_checkouts(checkouts);
     if let Some(payments) = payments {
         others = others.merge(receiver(Receiver {

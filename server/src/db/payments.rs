@@ -165,9 +165,9 @@ impl PaymentLedger {
         self.rows(RETRY, &[&event, &after, &error]).await.map(drop)
     }
 
-    /// Closes what nobody uses.
-    pub fn close(&self) {
-        self.connections.close();
+    /// The connections, for gauges.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     async fn rows(

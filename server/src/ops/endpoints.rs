@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Pools};
 use crate::db::{DbError, Tenants, Worker};
 
 /// The most wallets that `/metrics` lists.
@@ -25,6 +25,8 @@ pub struct Status {
     pub tenants: Tenants,
     /// The worker's connections.
     pub worker: Worker,
+    /// All connections, for gauges.
+    pub pools: Pools,
     /// The counts.
     pub metrics: Metrics,
     /// Whether `/metrics` has every wallet.
@@ -98,8 +100,7 @@ async fn metrics(State(status): State<Status>) -> Response {
         Some((health, wallets)) => (Some(health.as_slice()), wallets.as_deref()),
         None => (None, None),
     };
-    let (tenants, worker) = (status.tenants.connections(), status.worker.connections());
-    match status.metrics.text(tenants, worker, health, wallets) {
+    match status.metrics.text(&status.pools, health, wallets) {
         Ok(text) => {
             let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, form)], text).into_response()

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -29,16 +29,11 @@ struct Answered {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InPool {
-    pool: Role,
+    pool: &'static str,
 }
 
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-enum Role {
-    #[allow(non_camel_case_types)]
-    tenants,
-    #[allow(non_camel_case_types)]
-    worker,
-}
+/// The pools of this process, by name.
+pub type Pools = Vec<(&'static str, Connections)>;
 
 /// The counts of walletd itself.
 #[derive(Clone)]
@@ -162,13 +157,12 @@ impl Metrics {
     /// Everything as text, with the figures of the database if it gave any.
     pub fn text(
         &self,
-        tenants: &Connections,
-        worker: &Connections,
+        pools: &Pools,
         health: Option<&[Figure]>,
         wallets: Option<&[WalletFigure]>,
     ) -> Result<String, std::fmt::Error> {
-        for (pool, connections) in [(Role::tenants, tenants), (Role::worker, worker)] {
-            let (open, idle) = connections.counts();
+        for (pool, connections) in pools {
+            let (pool, (open, idle)) = (*pool, connections.counts());
             let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
             self.open.get_or_create(&InPool { pool }).set(number(open));
             self.idle.get_or_create(&InPool { pool }).set(number(idle));

@@ -23,5 +23,5 @@ mod statement;
 mod top_up;
 mod transactions;
 
-pub use routes::start;
+pub use routes::{connections, start};
 pub use session::make_link;
