@@ -29,7 +29,7 @@ pub async fn serve(config: Config) -> ExitCode {
     match run(config).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            tracing::error!("requests in progress were cut off");
+            tracing::error!("not everything ended in order");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -76,9 +76,11 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
-    let signal = stop_signal(is_stopping)?;
-    let stop = async move {
-        signal.await;
+    let signal = stop_signal()?;
+    let mut is_whole = true;
+    let stop = async {
+        is_whole = signal_or_fault(signal, &mut working).await;
+        is_stopping.store(true, Ordering::Relaxed);
         stopping.send_replace(true);
     };
     tracing::info!(http = %http_address, ops = %ops_address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -93,7 +95,7 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
     let ended = attend(http, api, limits, stop).await;
-    let ended = work_ended(&mut working, limits.drain, &cutting_off).await && ended;
+    let ended = work_ended(&mut working, limits.drain, &cutting_off).await && ended && is_whole;
     drop(drained);
     probes.await?;
     for (_, pool) in pools {
@@ -117,6 +119,19 @@ fn pools(
     pools.extend(page.map(|page| ("page", page.clone())));
     pools.extend(payments.map(|payments| ("payments", payments.ledger.connections().clone())));
     pools
+}
+
+/// Waits for the signal, or for a part of the work that ends although nobody stopped it: the others
+/// would go on without it, and nobody would see. Returns whether it was the signal.
+async fn signal_or_fault(signal: impl Future<Output = ()>, working: &mut JoinSet<()>) -> bool {
+    tokio::select! {
+        () = signal => true,
+        Some(ended) = working.join_next() => {
+            let cause = ended.err().map(|error| error.to_string());
+            tracing::error!(cause, "a part of the worker broke off: walletd stops");
+            false
+        }
+    }
 }
 
 /// Waits for deliveries and payments that have begun. They get the time of requests. After it,
@@ -185,7 +200,7 @@ fn topup_settings(config: &Config) -> Settings {
 }
 
 /// Ends with SIGTERM or SIGINT. A second signal ends the process at once.
-fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>, Failure> {
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -193,7 +208,6 @@ fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>,
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        is_stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping: requests in progress go on");
         tokio::spawn(async move {
             tokio::select! {
@@ -203,4 +217,26 @@ fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>,
             std::process::exit(1);
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn a_part_that_breaks_off_ends_the_process_and_no_part_does_not() {
+        let mut working = JoinSet::new();
+        working.spawn(pending());
+        working.spawn(async { panic!("a fault") });
+        assert!(!signal_or_fault(pending(), &mut working).await);
+        // The others go on until they are told to end.
+        assert_eq!(working.len(), 1);
+        assert!(signal_or_fault(ready(()), &mut working).await);
+        let mut none = JoinSet::new();
+        let most = Duration::from_millis(50);
+        let waiting = signal_or_fault(pending(), &mut none);
+        assert!(tokio::time::timeout(most, waiting).await.is_err());
+        assert!(signal_or_fault(ready(()), &mut none).await);
+    }
 }
