@@ -152,7 +152,7 @@ async fn work_ended(
 }
 
 /// The provider and the ledger's side of payments, if they are set up.
-fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
+pub(super) fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
     let (database, stripe) = (&config.database, &config.payments.stripe);
     if !stripe.is_enabled() {
         return Ok(None);
