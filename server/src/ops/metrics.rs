@@ -20,6 +20,16 @@ const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
+/// Outcomes of events of the payment provider that somebody should look at.
+const NOT_BOOKED: [&str; 6] = [
+    "refused",
+    "mismatch",
+    "capped",
+    "no_signature",
+    "wrong_signature",
+    "wrong_time",
+];
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
@@ -107,6 +117,10 @@ impl Default for Metrics {
             "Attempts to charge a top-up, by what came of them",
             metrics.topups.clone(),
         );
+        // They begin with zero, so that the first one is an increase.
+        for outcome in NOT_BOOKED {
+            drop(metrics.payment_events.get_or_create(&Ended { outcome }));
+        }
         Metrics {
             registry: Arc::new(registry),
             ..metrics
