@@ -147,6 +147,97 @@ fn settings_that_cannot_work_are_told_by_name() {
 }
 
 #[test]
+fn no_error_of_the_settings_has_a_secret() {
+    with(|world| {
+        for (name, value) in [
+            ("WALLETD_MAIL__PASSWORD", "7777777777777777"),
+            ("WALLETD_MAIL__PASSWORD", "-7777777777777777"),
+            ("WALLETD_MAIL__PASSWORD", "7777777777777777.5"),
+            ("WALLETD_MAIL__PASSWORD", "[\"7777777777777777\"]"),
+            ("WALLETD_MAIL__PASSWORD", "{a=\"7777777777777777\"}"),
+            ("WALLETD_DATABASE__WORKER", "7777777777777777"),
+            ("WALLETD_PAGE__SECRETS", "7777777777777777"),
+            ("WALLETD_PAGE__SECRETS", "[7777777777777777]"),
+            ("WALLETD_PAYMENTS__STRIPE__SECRET_KEY", "7777777777777777"),
+            (
+                "WALLETD_PAYMENTS__STRIPE__WEBHOOK_SECRETS",
+                "{a=7777777777777777}",
+            ),
+        ] {
+            let (is_right, text) = check(&world.settings, &[(name, value)]);
+            assert!(
+                !is_right && text.contains("put it in quotes"),
+                "{name}: {text}"
+            );
+            assert!(!text.contains("7777"), "{name}: {text}");
+        }
+        // A secret alone is a list of one.
+        let (is_right, text) = check(
+            &world.settings,
+            &[("WALLETD_PAGE__SECRETS", crate::support::SECRET)],
+        );
+        assert!(is_right, "{text}");
+        let file = std::env::temp_dir().join(format!("{}-broken.toml", world.database.name()));
+        let text = "[mail]\npassword = \"hunter2hunter2\n";
+        std::fs::write(&file, text).unwrap();
+        let path = file.to_str().unwrap();
+        let output = output(&["check"], &[("WALLETD_CONFIG", path)]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(
+            !output.status.success() && text.contains("line 2"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn the_role_of_the_page_is_looked_at() {
+    with(|world| {
+        let (_, text) = check(&world.settings, &[]);
+        for told in [
+            "ok: page.database connected as",
+            "ok: page.database reaches no wallet without a key",
+        ] {
+            assert!(text.contains(told), "{text}");
+        }
+        let mut roles = Roles::new(world.database);
+        let (plain, wide) = (roles.add("plain_page"), roles.add("wide_page"));
+        world.sql(&format!("SELECT wallet.grant_access('{wide}', 'admin')"));
+        let tenants = &world.settings[0].1;
+        let url = |role: &str| {
+            let mut parts: Vec<String> = tenants.split(' ').map(str::to_owned).collect();
+            for part in &mut parts {
+                if part.starts_with("user=") {
+                    *part = format!("user={role}");
+                }
+            }
+            parts.join(" ")
+        };
+        for (role, told) in [
+            ("postgres", "superuser"),
+            (plain.as_str(), "may not call key_owner"),
+            (wide.as_str(), "reaches wallets without a key"),
+        ] {
+            let given = [("WALLETD_PAGE__DATABASE", url(role))];
+            let given = given
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
+            let (is_right, text) = check(&world.settings, &given);
+            let line = text
+                .lines()
+                .find(|line| line.contains(told))
+                .unwrap_or_default();
+            assert!(
+                !is_right && line.starts_with("wrong: page.database"),
+                "{role}: {text}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_file_is_read_and_the_environment_overrides_it() {
     with(|world| {
         let path = std::env::temp_dir().join(format!("{}.toml", world.database.name()));

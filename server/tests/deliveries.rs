@@ -108,7 +108,7 @@ fn events_arrive_in_order_signed_and_soon() {
 }
 
 /// The signature that PostgreSQL computes.
-fn signature(world: &World, secret: &str, hook: &Hook) -> String {
+pub fn signature(world: &World, secret: &str, hook: &Hook) -> String {
     let signed = format!(
         "{}.{}.{}",
         hook.id(),

@@ -47,6 +47,27 @@ fn a_key_is_one_bearer_token_and_nothing_else() {
 }
 
 #[test]
+fn no_cache_keeps_what_a_wallet_has() {
+    with(|world| {
+        let mut client = world.acme.clone();
+        for _ in 0..2 {
+            for path in [
+                "/v1/wallet",
+                "/v1/transactions",
+                "/v1/holds/x",
+                "/v1/prices",
+            ] {
+                let answer = client.get(path);
+                assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+            }
+            let answer = client.post("/v1/charges", CHARGE);
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            client.key = None;
+        }
+    });
+}
+
+#[test]
 fn only_a_trusted_proxy_may_speak_for_a_client() {
     let trusting = [("WALLETD_HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]")];
     for (settings, status) in [(&[][..], 403), (&trusting[..], 201)] {

@@ -107,6 +107,13 @@ fn a_recipient_that_does_not_exist_is_dead_and_a_busy_server_is_asked_again() {
         );
         let reasons = world.value("SELECT string_agg(last_error, '; ') FROM wallet.delivery_list");
         assert!(reasons.contains("5.1.1 no such user"), "{reasons}");
+        for text in [reasons.clone(), world.walletd.log()] {
+            let text = text.to_lowercase();
+            assert!(
+                !text.contains("nobody@") && text.contains("recipient"),
+                "{text}"
+            );
+        }
         assert!(reasons.contains("try again later"), "{reasons}");
         assert_eq!(smtp.letters().len(), 1);
     });

@@ -24,6 +24,8 @@ fn health_and_metrics_have_the_figures_of_the_database() {
             r#"walletd_request_duration_seconds_count{method="POST",route="/v1/charges",status="201"} 1"#,
             r#"walletd_refusals_total{sqlstate="WL001"} 1"#,
             r#"walletd_pool_connections{pool="tenants"} 1"#,
+            r#"walletd_pool_connections{pool="page"} 0"#,
+            r#"walletd_pool_connections_idle{pool="page"} 0"#,
             "walletd_requests_running 0",
             "wallet_up 1",
             "wallet_wallets 2",

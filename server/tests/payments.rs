@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Client, Visitor, with, with_settings};
+use crate::support::{Client, Visitor, output, with, with_settings};
 
 /// Answers every request with a session, and keeps the requests.
 fn provider(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -307,6 +307,49 @@ fn the_page_leads_to_the_provider_and_books_nothing() {
         let mut visitor = Visitor::with_key(world.walletd.http, &world.new_key("acme", ""));
         visitor.get("/top-up").expect(404);
         assert!(!visitor.get("/").text.contains("/top-up"));
+    });
+}
+
+const PAID: &str = "HTTP/1.1 200 OK\r\n\r\n{\"id\": \"pi_1\", \"status\": \"succeeded\", \"amount\": 2550, \
+    \"amount_received\": 2550, \"currency\": \"usd\", \"metadata\": {\"walletd_wallet\": \"acme\"}}";
+const UNKNOWN: &str = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\": {\"code\": \"resource_missing\"}}";
+
+#[test]
+fn a_payment_whose_event_did_not_arrive_is_booked_by_a_command() {
+    let run = |world: &crate::support::World, id: &str| {
+        let given: Vec<(&str, &str)> = world
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let output = output(&["reconcile", id], &given);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let funded = "SELECT string_agg(amount || ' ' || reference, ', ') FROM wallet.fundings \
+                   WHERE wallet = 'acme' AND method = 'stripe'";
+    with_payments(PAID, |world, _| {
+        for outcome in ["booked", "unchanged"] {
+            assert_eq!(run(world, "pi_1"), (true, format!("pi_1: {outcome}\n")));
+            assert_eq!(world.value(funded), "25.50 pi_1");
+        }
+        let (is_right, text) = run(world, "pi_1/../../customers");
+        assert!(!is_right && text.contains("other characters"), "{text}");
+    });
+    with_payments(UNKNOWN, |world, _| {
+        assert_eq!(run(world, "pi_2"), (false, "pi_2: not_ours\n".to_owned()));
+    });
+    with_payments(BUSY, |world, _| {
+        let (is_right, text) = run(world, "pi_1");
+        assert!(
+            !is_right && text.starts_with("pi_1: not booked: "),
+            "{text}"
+        );
+        assert_eq!(world.value(funded), "");
+    });
+    with(|world| {
+        let (is_right, text) = run(world, "pi_1");
+        assert!(!is_right && text.contains("not set up"), "{text}");
     });
 }
 

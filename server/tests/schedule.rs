@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::deliveries::wait_for;
+use crate::deliveries::{signature, wait_for};
 use crate::support::{Receiver, Reply, World, output, with_settings};
 
 #[track_caller]
@@ -95,6 +95,10 @@ fn a_digest_in_a_directory_is_one_that_the_script_verifies() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// Two, as during a rotation.
+const DIGEST_SECRETS: &str =
+    r#"["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]"#;
+
 #[test]
 fn a_digest_is_posted_until_it_is_accepted() {
     let receiver = Receiver::start();
@@ -103,6 +107,7 @@ fn a_digest_is_posted_until_it_is_accepted() {
     let settings = [
         ("WALLETD_WORKER__DIGEST", "1s"),
         ("WALLETD_WORKER__DIGEST_TO", url.as_str()),
+        ("WALLETD_WORKER__DIGEST_SECRETS", DIGEST_SECRETS),
     ];
     with_settings(&settings, |world| {
         receiver.wait(1, Duration::from_secs(10));
@@ -117,7 +122,17 @@ fn a_digest_is_posted_until_it_is_accepted() {
         );
         let hook = receiver.hooks().pop().unwrap();
         assert_eq!(hook.body, world.value("SELECT wallet.digest()"));
-        assert!(hook.header("x-wallet-digest-time").ends_with('Z'));
+        let time = hook.header("x-wallet-digest-time");
+        assert!(time.ends_with('Z'));
+        let seconds = format!("SELECT floor(extract(epoch FROM '{time}'::timestamptz))");
+        assert_eq!(hook.header("webhook-timestamp"), world.value(&seconds));
+        world.sql("CREATE EXTENSION pgcrypto");
+        // Both secrets sign, and each request has an id of its own.
+        let secrets: Vec<String> = serde_json::from_str(DIGEST_SECRETS).unwrap();
+        let signed = secrets.iter().map(|secret| signature(world, secret, &hook));
+        let signed: Vec<String> = signed.collect();
+        assert_eq!(hook.header("webhook-signature"), signed.join(" "));
+        assert_ne!(hook.id(), receiver.hooks()[0].id());
         let log = world.walletd.log();
         assert!(log.contains("the receiver answered 500") && !log.contains("t0ken"));
     });
@@ -143,6 +158,16 @@ fn settings_of_the_worker_that_cannot_work_are_told_by_name() {
                 "worker.max_attempts must be",
             ),
             ("WALLETD_WORKER__DIGEST", "1d", "worker.digest_to goes with"),
+            (
+                "WALLETD_WORKER__DIGEST_SECRETS",
+                "hunter2",
+                "worker.digest_secrets must be whsec_",
+            ),
+            (
+                "WALLETD_WORKER__DIGEST_SECRETS",
+                "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                "worker.digest_to is none",
+            ),
             (
                 "WALLETD_WORKER__CONNECT_TIMEOUT",
                 "1m",

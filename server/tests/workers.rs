@@ -168,6 +168,60 @@ fn sigterm_ends_what_is_being_sent_and_begins_nothing() {
 }
 
 #[test]
+fn a_delivery_that_is_cut_off_is_made_by_the_next_worker_at_once() {
+    let settings = [LOCAL[0], LOCAL[1], ("WALLETD_HTTP__DRAIN", "300ms")];
+    with_settings(&settings, |world| {
+        let receiver = Receiver::start();
+        webhook(world, "acme", &receiver.url("/"));
+        receiver.answers(|_| Reply::status(200).after(Duration::from_secs(12)));
+        pairs(world, "acme", 1);
+        receiver.wait(1, Duration::from_secs(10));
+        world.walletd.signal("TERM");
+        let status = world.walletd.wait(Duration::from_secs(8)).expect("it ends");
+        assert_eq!(status.code(), Some(1), "a delivery was cut off");
+        let reason = "SELECT min(last_error) FROM wallet.delivery_list";
+        assert!(world.value(reason).starts_with("walletd stopped"));
+        receiver.answers(|_| Reply::status(200));
+        // The lease of a minute has ended with the process.
+        let _walletd = another(world);
+        receiver.wait(3, Duration::from_secs(15));
+        wait_for(world, WAITING, "0");
+        assert_eq!(
+            world.value("SELECT count(*) FROM wallet.delivery_list WHERE dead_at IS NOT NULL"),
+            "0"
+        );
+    });
+}
+
+#[test]
+fn figures_that_wait_in_postgresql_do_not_hold_up_deliveries() {
+    with_settings(&LOCAL, |world| {
+        let receiver = Receiver::start();
+        webhook(world, "acme", &receiver.url("/"));
+        let mut blocking = world.database.connect();
+        // The figures read this table, and deliveries do not.
+        blocking
+            .batch_execute("BEGIN; LOCK TABLE wallet.unread_paths IN ACCESS EXCLUSIVE MODE")
+            .unwrap();
+        for _ in 0..5 {
+            let text = world.ops().get("/metrics").expect(200).text;
+            assert!(text.contains("\nwallet_up 0\n"), "{text}");
+        }
+        let begun = std::time::Instant::now();
+        pairs(world, "acme", 1);
+        receiver.wait(2, Duration::from_secs(10));
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+        blocking.batch_execute("ROLLBACK").unwrap();
+        let text = world.ops().get("/metrics").expect(200).text;
+        assert!(text.contains("\nwallet_up 1\n"), "{text}");
+    });
+}
+
+#[test]
 fn a_worker_goes_on_after_its_connections_were_ended() {
     let settings = [LOCAL[0], ("WALLETD_WORKER__POLL", "1h")];
     with_settings(&settings, |world| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -100,6 +100,7 @@ pub fn router(api: Api, others: Router, metrics: Metrics) -> Result<Router, serd
         .route("/openapi.json", get(openapi))
         .with_state(text);
     Ok(router
+        .layer(middleware::map_response(private))
         .with_state(api)
         .merge(described)
         .merge(others)
@@ -107,6 +108,15 @@ pub fn router(api: Api, others: Router, metrics: Metrics) -> Result<Router, serd
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(metrics, observe)))
+}
+
+/// No cache keeps the figures of a wallet.
+async fn private(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
 }
 
 async fn openapi(State(text): State<Arc<str>>) -> Response {

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod check;
+mod reconcile;
 mod serve;
 mod sign_in_link;
 
@@ -39,6 +40,8 @@ enum Command {
     Settings,
     /// Print a link with which a person signs in to the page, once.
     SignInLink(sign_in_link::Wanted),
+    /// Compare payments with the ledger, and book what is missing: for events that did not arrive.
+    Reconcile(reconcile::Wanted),
     /// Print the version.
     Version,
 }
@@ -72,6 +75,9 @@ pub fn run() -> ExitCode {
         Command::Serve => with_settings(&arguments, serve::serve),
         Command::SignInLink(wanted) => {
             with_settings(&arguments, |config| sign_in_link::print(config, wanted))
+        }
+        Command::Reconcile(wanted) => {
+            with_settings(&arguments, |config| reconcile::reconcile(config, wanted))
         }
         Command::Check => with_settings(&arguments, check::check),
     }

@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::api::{Api, router};
-use crate::config::Config;
+use crate::config::{Config, RECORDING};
 use crate::db::{Connections, PaymentLedger, Tenants, Worker};
-use crate::ops::{Limits, Metrics, Status, endpoints, serve as attend, start_log};
+use crate::ops::{Limits, Metrics, Pools, Status, endpoints, serve as attend, start_log};
 use crate::payments::{
     Checkouts, Payments, Receiver, Settings, Stripe, receiver, run as pay_topups,
 };
@@ -27,7 +29,7 @@ pub async fn serve(config: Config) -> ExitCode {
     match run(config).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            tracing::error!("requests in progress were cut off");
+            tracing::error!("not everything ended in order");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -42,30 +44,43 @@ async fn run(config: Config) -> Result<bool, Failure> {
     let connections = Connections::new(&database.tenants, database.tenants_pool, database)?;
     let tenants = Tenants::new(connections, database, config.http.timeout.get());
     let connections = Connections::new(&database.worker, database.worker_pool, database)?;
-    let worker = Worker::new(connections);
+    let worker = Worker::new(connections, &config);
     let metrics = Metrics::default();
     let is_stopping = Arc::new(AtomicBool::new(false));
+    let (page, payments) = (crate::page::connections(&config)?, payments(&config)?);
+    let pools = pools(&tenants, &worker, page.as_ref(), payments.as_ref());
     let status = Status {
         tenants: tenants.clone(),
         worker: worker.clone(),
+        pools: pools.clone(),
         metrics: metrics.clone(),
         wallets: config.ops.wallets,
         is_stopping: is_stopping.clone(),
     };
     let (stopping, stopped) = watch::channel(false);
-    let mut working = worker::start(&config, &worker, &metrics.work, &stopped)?;
-    let payments = payments(&config)?;
+    let (cutting_off, cut_off) = watch::channel(false);
+    let mut working = worker::start(&config, &worker, &metrics.work, &stopped, &cut_off)?;
     if let Some(payments) = payments.clone() {
         let settings = topup_settings(&config);
         working.spawn(pay_topups(payments, settings, metrics.clone(), stopped));
     }
-    let api = api_with(&config, &tenants, payments.as_ref(), &is_stopping, &metrics)?;
+    let payers = payments.as_ref();
+    let api = api_with(
+        &config,
+        &tenants,
+        payers,
+        page.clone(),
+        &is_stopping,
+        &metrics,
+    )?;
     let http = TcpListener::bind(config.http.listen).await?;
     let ops = TcpListener::bind(config.ops.listen).await?;
     let (http_address, ops_address) = (http.local_addr()?, ops.local_addr()?);
-    let signal = stop_signal(is_stopping)?;
-    let stop = async move {
-        signal.await;
+    let signal = stop_signal()?;
+    let mut is_whole = true;
+    let stop = async {
+        is_whole = signal_or_fault(signal, &mut working).await;
+        is_stopping.store(true, Ordering::Relaxed);
         stopping.send_replace(true);
     };
     tracing::info!(http = %http_address, ops = %ops_address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -80,22 +95,64 @@ async fn run(config: Config) -> Result<bool, Failure> {
         let _ = all_drained.wait_for(|drained| *drained).await;
     }));
     let ended = attend(http, api, limits, stop).await;
-    // Deliveries and payments that have begun end too. They get the same time.
-    let worked = async { while working.join_next().await.is_some() {} };
-    let ended = tokio::time::timeout(limits.drain, worked).await.is_ok() && ended;
+    let ended = work_ended(&mut working, limits.drain, &cutting_off).await && ended && is_whole;
     drop(drained);
     probes.await?;
-    tenants.connections().close();
-    worker.connections().close();
-    if let Some(payments) = payments {
-        payments.ledger.close();
+    for (_, pool) in pools {
+        pool.close();
     }
     tracing::info!(in_time = ended, "stopped");
     Ok(ended)
 }
 
+/// All connections of this process, by name.
+fn pools(
+    tenants: &Tenants,
+    worker: &Worker,
+    page: Option<&Connections>,
+    payments: Option<&Payments>,
+) -> Pools {
+    let mut pools = vec![
+        ("tenants", tenants.connections().clone()),
+        ("worker", worker.connections().clone()),
+    ];
+    pools.extend(page.map(|page| ("page", page.clone())));
+    pools.extend(payments.map(|payments| ("payments", payments.ledger.connections().clone())));
+    pools
+}
+
+/// Waits for the signal, or for a part of the work that ends although nobody stopped it: the others
+/// would go on without it, and nobody would see. Returns whether it was the signal.
+async fn signal_or_fault(signal: impl Future<Output = ()>, working: &mut JoinSet<()>) -> bool {
+    tokio::select! {
+        () = signal => true,
+        Some(ended) = working.join_next() => {
+            let cause = ended.err().map(|error| error.to_string());
+            tracing::error!(cause, "a part of the worker broke off: walletd stops");
+            false
+        }
+    }
+}
+
+/// Waits for deliveries and payments that have begun. They get the time of requests. After it,
+/// deliveries return to their queue without an answer. Returns whether all ended in time.
+async fn work_ended(
+    working: &mut JoinSet<()>,
+    drain: Duration,
+    cutting_off: &watch::Sender<bool>,
+) -> bool {
+    let mut ended = async || while working.join_next().await.is_some() {};
+    if tokio::time::timeout(drain, ended()).await.is_ok() {
+        return true;
+    }
+    cutting_off.send_replace(true);
+    // A payment goes on in another process when the lease of its event has run out.
+    drop(tokio::time::timeout(RECORDING.get(), ended()).await);
+    false
+}
+
 /// The provider and the ledger's side of payments, if they are set up.
-fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
+pub(super) fn payments(config: &Config) -> Result<Option<Payments>, Failure> {
     let (database, stripe) = (&config.database, &config.payments.stripe);
     if !stripe.is_enabled() {
         return Ok(None);
@@ -113,12 +170,13 @@ fn api_with(
     config: &Config,
     tenants: &Tenants,
     payments: Option<&Payments>,
+    page: Option<Connections>,
     is_stopping: &Arc<AtomicBool>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
     let amounts = &config.payments.stripe.amounts;
     let checkouts = payments.map(|payments| Checkouts::new(payments.clone(), amounts));
-    let mut others = crate::page::start(config, checkouts.clone(), is_stopping.clone())?;
+    let mut others = crate::page::start(config, page, checkouts.clone(), is_stopping.clone());
     let api = Api::new(tenants.clone(), &config.http).with_checkouts(checkouts);
     if let Some(payments) = payments {
         others = others.merge(receiver(Receiver {
@@ -142,7 +200,7 @@ fn topup_settings(config: &Config) -> Settings {
 }
 
 /// Ends with SIGTERM or SIGINT. A second signal ends the process at once.
-fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>, Failure> {
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -150,7 +208,6 @@ fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>,
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        is_stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping: requests in progress go on");
         tokio::spawn(async move {
             tokio::select! {
@@ -160,4 +217,26 @@ fn stop_signal(is_stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()>,
             std::process::exit(1);
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn a_part_that_breaks_off_ends_the_process_and_no_part_does_not() {
+        let mut working = JoinSet::new();
+        working.spawn(pending());
+        working.spawn(async { panic!("a fault") });
+        assert!(!signal_or_fault(pending(), &mut working).await);
+        // The others go on until they are told to end.
+        assert_eq!(working.len(), 1);
+        assert!(signal_or_fault(ready(()), &mut working).await);
+        let mut none = JoinSet::new();
+        let most = Duration::from_millis(50);
+        let waiting = signal_or_fault(pending(), &mut none);
+        assert!(tokio::time::timeout(most, waiting).await.is_err());
+        assert!(signal_or_fault(ready(()), &mut none).await);
+    }
 }

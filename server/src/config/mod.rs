@@ -174,14 +174,51 @@ pub enum Level {
 /// The prefix of environment variables. Two underscores separate the levels of a name.
 pub const PREFIX: &str = "WALLETD_";
 
+/// Settings that cannot be read. No message has a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is no TOML. The message of the parser would quote the line.
+    #[error("{file}, line {line}: {reason}")]
+    Syntax {
+        /// The path.
+        file: String,
+        /// The number of the line.
+        line: usize,
+        /// The reason.
+        reason: String,
+    },
+    /// A value, or a file that cannot be opened.
+    #[error("{0}")]
+    Value(#[from] Box<figment::Error>),
+}
+
+/// The syntax error of a file, if it has one. A file that cannot be opened is told later.
+fn check_syntax(file: &Path) -> Result<(), LoadError> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    toml::from_str::<toml::Table>(&text).map_or_else(
+        |error| {
+            let begin = error.span().map_or(0, |span| span.start);
+            let before = text.as_bytes().iter().take(begin);
+            Err(LoadError::Syntax {
+                file: file.display().to_string(),
+                line: 1 + before.filter(|byte| **byte == b'\n').count(),
+                reason: error.message().to_owned(),
+            })
+        },
+        |_| Ok(()),
+    )
+}
+
 /// Reads the defaults, then the file if one is named, then the environment.
-pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
+pub fn load(file: Option<&Path>) -> Result<Config, LoadError> {
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
     if let Some(file) = file {
+        check_syntax(file)?;
         figment = figment.merge(Toml::file_exact(file));
     }
     let environment = Env::prefixed(PREFIX).ignore(&["config"]).split("__");
-    figment.merge(environment).extract().map_err(Box::new)
+    let extracted = figment.merge(environment).extract().map_err(Box::new);
+    Ok(extracted?)
 }
 
 /// All problems of the settings that show without a connection.

@@ -12,6 +12,7 @@ use super::{Config, Secret, Span};
 #[serde(deny_unknown_fields, default)]
 pub struct Page {
     /// Secrets that encrypt sessions and one-time links. The first one encrypts, all decrypt.
+    #[serde(deserialize_with = "super::secret::several")]
     pub secrets: Vec<Secret>,
     /// Connects as the role of the page.
     pub database: Secret,

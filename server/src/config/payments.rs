@@ -20,6 +20,7 @@ pub struct Stripe {
     /// The secret key of the account, or a restricted one.
     pub secret_key: Secret,
     /// The secrets that sign events. During a rotation there are two.
+    #[serde(deserialize_with = "super::secret::several")]
     pub webhook_secrets: Vec<Secret>,
     /// Where a customer goes after paying.
     pub success_url: String,
@@ -29,6 +30,8 @@ pub struct Stripe {
     pub amounts: Vec<Offer>,
     /// Methods of top-up rules whose requests are charged to the saved card.
     pub methods: Vec<String>,
+    /// The name of this ledger among those that share the account.
+    pub ledger: String,
     /// The address of the API.
     pub api: String,
     /// How long a request to the API may take.
@@ -50,6 +53,7 @@ impl Default for Stripe {
             cancel_url: String::new(),
             amounts: Vec::new(),
             methods: vec!["card".to_owned()],
+            ledger: String::new(),
             api: "https://api.stripe.com".to_owned(),
             timeout: Span::seconds(10),
             tolerance: Span::seconds(300),
@@ -107,6 +111,8 @@ impl Serialize for Offer {
     }
 }
 
+/// The longest name of a ledger.
+const LEDGER_MAX: usize = 40;
 /// The shortest secret that can sign events.
 const SECRET_MIN: usize = 16;
 
@@ -145,6 +151,12 @@ pub fn problems(payments: &Payments) -> Vec<(&'static str, &'static str)> {
             "must be an address with https://; only this machine may have http://",
         );
     }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    fatal(
+        !stripe.ledger.chars().all(is_plain) || stripe.ledger.len() > LEDGER_MAX,
+        "payments.stripe.ledger",
+        "must have at most 40 letters, digits, underscores and hyphens",
+    );
     fatal(
         stripe.amounts.is_empty(),
         "payments.stripe.amounts",
@@ -228,8 +240,9 @@ mod tests {
             amounts: Vec::new(),
             poll: Span::seconds(0),
             connections: 0,
+            ledger: "a b".to_owned(),
             ..right
         };
-        assert_eq!(found(wrong).len(), 8);
+        assert_eq!(found(wrong).len(), 9);
     }
 }

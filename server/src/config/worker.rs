@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,8 @@ pub struct Worker {
     pub plain_hosts: Vec<String>,
     /// A file with certificates of authorities that are trusted in addition to the system's.
     pub root_certificates: PathBuf,
+    /// How long `maintain`, the evaluation of top-up rules and the digest may run.
+    pub task_timeout: Span,
     /// How often `maintain` is called. Zero: never.
     pub maintain: Span,
     /// How often rules of top-ups whose time has come are evaluated. Zero: never.
@@ -39,6 +43,9 @@ pub struct Worker {
     pub digest: Span,
     /// The directory for digests, or a URL that they are posted to.
     pub digest_to: Secret,
+    /// The secrets that sign digests for a URL. During a rotation there are two.
+    #[serde(deserialize_with = "super::secret::several")]
+    pub digest_secrets: Vec<Secret>,
 }
 
 impl Default for Worker {
@@ -54,10 +61,12 @@ impl Default for Worker {
             allowed_networks: Vec::new(),
             plain_hosts: Vec::new(),
             root_certificates: PathBuf::new(),
+            task_timeout: Span::seconds(600),
             maintain: Span::seconds(3600),
             topups: Span::seconds(60),
             digest: Span::seconds(0),
             digest_to: Secret::default(),
+            digest_secrets: Vec::new(),
         }
     }
 }
@@ -129,6 +138,7 @@ impl Worker {
             ("worker.poll", self.poll),
             ("worker.timeout", self.timeout),
             ("worker.connect_timeout", self.connect_timeout),
+            ("worker.task_timeout", self.task_timeout),
         ] {
             if span == zero {
                 found.push((setting, "must be longer than zero", true));
@@ -147,12 +157,35 @@ impl Worker {
             let text = "goes with worker.digest: set both, or none";
             found.push(("worker.digest_to", text, true));
         }
+        let is_url = ["https://", "http://"]
+            .iter()
+            .any(|start| self.digest_to.expose().starts_with(start));
+        if !self.digest_secrets.is_empty() && !is_url {
+            let text = "sign what is posted to a URL, and worker.digest_to is none";
+            found.push(("worker.digest_secrets", text, true));
+        }
+        if !self.digest_secrets.iter().all(can_sign) {
+            let text = "must be whsec_ and 24 to 64 bytes in base64, such as those of \
+                        `echo whsec_$(openssl rand -base64 32)`";
+            found.push(("worker.digest_secrets", text, true));
+        }
+        if is_url && self.digest_secrets.is_empty() {
+            let text = "are missing: whoever receives a digest cannot tell who sent it";
+            found.push(("worker.digest_secrets", text, false));
+        }
         if self.digest_to.expose().starts_with("http://") {
             let text = "is a URL without TLS: whoever is in between can change the digest";
             found.push(("worker.digest_to", text, false));
         }
         found
     }
+}
+
+/// Whether a secret has the form of the Standard Webhooks specification.
+fn can_sign(secret: &Secret) -> bool {
+    let key = secret.expose().strip_prefix("whsec_");
+    let key = key.and_then(|key| STANDARD.decode(key).ok());
+    key.is_some_and(|key| (24..=64).contains(&key.len()))
 }
 
 impl Mail {

@@ -11,7 +11,7 @@ const DIGEST: &str = "SELECT wallet.digest()::text";
 impl Worker {
     /// Books what is due, and drops what may be dropped.
     pub async fn maintain(&self) -> Result<(), DbError> {
-        self.rows(MAINTAIN, &[], true).await.map(drop)
+        self.task(MAINTAIN).await.map(drop)
     }
 
     /// Evaluates the rules of top-ups whose time has come. Returns how many requested one.
@@ -25,7 +25,7 @@ impl Worker {
     }
 
     async fn one(&self, statement: &'static str) -> Result<String, DbError> {
-        let rows = self.rows(statement, &[], true).await?;
+        let rows = self.task(statement).await?;
         match rows.first() {
             Some(row) => text(row, 0),
             None => Err(DbError::Garbled("no row".to_owned())),

@@ -40,6 +40,8 @@ const SAVED: &str = "SELECT f.metadata ->> 'customer', f.metadata ->> 'payment_m
       WHERE f.wallet = $1 AND f.method = $2 AND f.status = 'settled' AND f.metadata ? 'customer' \
         AND (f.metadata ? 'payment_method' OR NOT $3) \
       ORDER BY f.created_at DESC, f.entry_id DESC LIMIT 1";
+const CUSTOMERS: &str = "SELECT DISTINCT f.metadata ->> 'customer' FROM wallet.fundings f \
+      WHERE f.wallet = $1 AND f.method = $2 AND f.metadata ? 'customer'";
 const FINISH: &str = "SELECT wallet.finish_event($1::text::uuid)::text";
 const RETRY: &str =
     "SELECT wallet.retry_event($1::text::uuid, after => $2::text::interval, error => $3)::text";
@@ -133,6 +135,13 @@ impl PaymentLedger {
         rows.first().map(read).transpose()
     }
 
+    /// Every customer that ever saved a payment method for a wallet, also with a payment that was
+    /// refunded since.
+    pub async fn customers(&self, wallet: &str, method: &str) -> Result<Vec<String>, DbError> {
+        let rows = self.rows(CUSTOMERS, &[&wallet, &method]).await?;
+        rows.iter().map(|row| text(row, 0)).collect()
+    }
+
     /// Records that a top-up was not paid.
     pub async fn fail_topup(&self, wallet: &str, id: &str, reason: &str) -> Result<(), DbError> {
         self.rows(FAIL_TOPUP, &[&wallet, &id, &reason])
@@ -156,9 +165,9 @@ impl PaymentLedger {
         self.rows(RETRY, &[&event, &after, &error]).await.map(drop)
     }
 
-    /// Closes what nobody uses.
-    pub fn close(&self) {
-        self.connections.close();
+    /// The connections, for gauges.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     async fn rows(

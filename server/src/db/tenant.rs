@@ -210,7 +210,7 @@ fn outcome(
     for step in [&begun, &set] {
         if let Err(error) = step {
             return Err(match error.as_db_error() {
-                Some(error) => DbError::rolled_back(error),
+                Some(error) => DbError::of_server(error),
                 None => DbError::Unknown(Trouble::Lost(error.to_string())),
             });
         }

@@ -1,13 +1,18 @@
 //! Calls of the worker's role: whether the database is ready, and the figures for monitoring.
 
+use std::time::Duration;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::error::{DbError, Trouble};
-use super::pool::Connections;
+use super::pool::{Connections, InUse};
 use super::retry;
+use crate::config::Config;
 
 const READY: &str = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'wallet'";
+/// The bound of a task, for its transaction.
+const BOUND: &str = "SELECT pg_catalog.set_config('statement_timeout', $1, true)";
 const HEALTH: &str = "SELECT name, value::text, meaning FROM wallet.health";
 const BALANCES: &str = "SELECT wallet, currency, balance::text, held::text, available::text, debt::text \
      FROM wallet.balances ORDER BY wallet LIMIT $1";
@@ -44,12 +49,22 @@ pub struct WalletFigure {
 #[derive(Clone)]
 pub struct Worker {
     connections: Connections,
+    /// The most that a call may take, and a task.
+    statement_timeout: Duration,
+    task_timeout: Duration,
 }
+
+/// The server ends a statement first. This is for one that does not answer at all.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Calls on these connections.
-    pub fn new(connections: Connections) -> Worker {
-        Worker { connections }
+    pub fn new(connections: Connections, config: &Config) -> Worker {
+        Worker {
+            connections,
+            statement_timeout: config.database.statement_timeout.get(),
+            task_timeout: config.worker.task_timeout.get(),
+        }
     }
 
     /// The connections, for gauges.
@@ -118,14 +133,54 @@ impl Worker {
         statement: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DbError> {
-        let client = self.connections.get().await?;
-        let prepared = client.prepare_cached(statement).await;
-        let prepared = prepared.map_err(|error| DbError::before(&error))?;
-        let rows = client.query(&prepared, parameters).await;
-        rows.map_err(|error| match error.as_db_error() {
-            Some(error) => DbError::rolled_back(error),
-            None => DbError::Unknown(Trouble::Lost(error.to_string())),
-        })
+        let client = InUse::new(self.connections.get().await?);
+        let call = async {
+            let prepared = client.prepare_cached(statement).await;
+            let prepared = prepared.map_err(|error| DbError::before(&error))?;
+            let rows = client.query(&prepared, parameters).await;
+            rows.map_err(|error| failed(&error))
+        };
+        let called = tokio::time::timeout(self.statement_timeout + GRACE, call).await;
+        let called = called.unwrap_or(Err(DbError::Unknown(Trouble::TimedOut)));
+        // A connection that broke, or that leads to a standby since, is not used again.
+        if !matches!(
+            called,
+            Err(DbError::Unavailable(Trouble::Lost(_)) | DbError::Unknown(_))
+        ) {
+            client.end();
+        }
+        called
+    }
+
+    /// Runs the statement of a task, which may take longer than a call. It has no arguments.
+    pub(super) async fn task(&self, statement: &'static str) -> Result<Vec<Row>, DbError> {
+        let client = InUse::new(self.connections.get().await?);
+        let bound = self.task_timeout.as_millis().to_string();
+        let task = async {
+            let begun = client.batch_execute("BEGIN").await;
+            begun.map_err(|error| DbError::before(&error))?;
+            let set = client.query(BOUND, &[&bound]).await;
+            set.map_err(|error| DbError::before(&error))?;
+            let rows = client.query(statement, &[]).await;
+            let rows = rows.map_err(|error| failed(&error))?;
+            let committed = client.batch_execute("COMMIT").await;
+            committed.map_err(|error| failed(&error))?;
+            Ok(rows)
+        };
+        let ran = tokio::time::timeout(self.task_timeout + GRACE, task).await;
+        let ran = ran.unwrap_or(Err(DbError::Unknown(Trouble::TimedOut)));
+        // After an error the transaction is open: the connection is closed.
+        if ran.is_ok() {
+            client.end();
+        }
+        ran
+    }
+}
+
+fn failed(error: &tokio_postgres::Error) -> DbError {
+    match error.as_db_error() {
+        Some(error) => DbError::rolled_back(error),
+        None => DbError::Unknown(Trouble::Lost(error.to_string())),
     }
 }
 

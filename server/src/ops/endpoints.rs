@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Pools};
 use crate::db::{DbError, Tenants, Worker};
 
 /// The most wallets that `/metrics` lists.
@@ -25,6 +25,8 @@ pub struct Status {
     pub tenants: Tenants,
     /// The worker's connections.
     pub worker: Worker,
+    /// All connections, for gauges.
+    pub pools: Pools,
     /// The counts.
     pub metrics: Metrics,
     /// Whether `/metrics` has every wallet.
@@ -52,10 +54,15 @@ async fn readyz(State(status): State<Status>) -> Response {
     if status.is_stopping.load(Ordering::Relaxed) {
         return not_ready("walletd stops");
     }
-    let version = tokio::time::timeout(PATIENCE, status.worker.version()).await;
-    match version {
-        Ok(Ok(Some(_))) => "ready\n".into_response(),
-        Ok(Ok(None)) => not_ready("the database has no extension wallet"),
+    let look = async {
+        let (tenants, worker) = (status.tenants.connections(), status.worker.connections());
+        let is_writable = worker.is_writable().await? && tenants.is_writable().await?;
+        Ok::<_, DbError>((is_writable, status.worker.version().await?))
+    };
+    match tokio::time::timeout(PATIENCE, look).await {
+        Ok(Ok((true, Some(_)))) => "ready\n".into_response(),
+        Ok(Ok((true, None))) => not_ready("the database has no extension wallet"),
+        Ok(Ok((false, _))) => not_ready("the database is read-only"),
         Ok(Err(error)) => {
             tracing::warn!(?error, "the database cannot be reached");
             not_ready("the database cannot be reached")
@@ -93,8 +100,7 @@ async fn metrics(State(status): State<Status>) -> Response {
         Some((health, wallets)) => (Some(health.as_slice()), wallets.as_deref()),
         None => (None, None),
     };
-    let (tenants, worker) = (status.tenants.connections(), status.worker.connections());
-    match status.metrics.text(tenants, worker, health, wallets) {
+    match status.metrics.text(&status.pools, health, wallets) {
         Ok(text) => {
             let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, form)], text).into_response()

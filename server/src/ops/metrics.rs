@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,6 +20,16 @@ const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
+/// Outcomes of events of the payment provider that somebody should look at.
+const NOT_BOOKED: [&str; 6] = [
+    "refused",
+    "mismatch",
+    "capped",
+    "no_signature",
+    "wrong_signature",
+    "wrong_time",
+];
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
@@ -29,16 +39,11 @@ struct Answered {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InPool {
-    pool: Role,
+    pool: &'static str,
 }
 
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-enum Role {
-    #[allow(non_camel_case_types)]
-    tenants,
-    #[allow(non_camel_case_types)]
-    worker,
-}
+/// The pools of this process, by name.
+pub type Pools = Vec<(&'static str, Connections)>;
 
 /// The counts of walletd itself.
 #[derive(Clone)]
@@ -112,6 +117,10 @@ impl Default for Metrics {
             "Attempts to charge a top-up, by what came of them",
             metrics.topups.clone(),
         );
+        // They begin with zero, so that the first one is an increase.
+        for outcome in NOT_BOOKED {
+            drop(metrics.payment_events.get_or_create(&Ended { outcome }));
+        }
         Metrics {
             registry: Arc::new(registry),
             ..metrics
@@ -162,13 +171,12 @@ impl Metrics {
     /// Everything as text, with the figures of the database if it gave any.
     pub fn text(
         &self,
-        tenants: &Connections,
-        worker: &Connections,
+        pools: &Pools,
         health: Option<&[Figure]>,
         wallets: Option<&[WalletFigure]>,
     ) -> Result<String, std::fmt::Error> {
-        for (pool, connections) in [(Role::tenants, tenants), (Role::worker, worker)] {
-            let (open, idle) = connections.counts();
+        for (pool, connections) in pools {
+            let (pool, (open, idle)) = (*pool, connections.counts());
             let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
             self.open.get_or_create(&InPool { pool }).set(number(open));
             self.idle.get_or_create(&InPool { pool }).set(number(idle));

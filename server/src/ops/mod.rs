@@ -12,6 +12,6 @@ pub use client::client_of;
 pub use endpoints::{Status, endpoints};
 pub use listener::{Limits, serve};
 pub use logging::start_log;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Pools};
 pub use requests::{Refused, observe};
 pub use work::WorkMetrics;

@@ -13,12 +13,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::account::SignedIn;
 use super::failure::Failure;
+use super::followers::Place;
 use super::state::Pages;
 use crate::config::Secret;
+use crate::db::Call;
 
 const BALANCE: &str = "SELECT pg_catalog.json_build_object('available', b.available::text, 'balance', b.balance::text, \
        'held', b.held::text)::text \
-  FROM wallet.key_owner($1) o JOIN wallet.balances b ON b.wallet = o.wallet";
+  FROM wallet.key_owner($1) o JOIN wallet.balances b ON b.wallet = o.wallet \
+ WHERE NOT EXISTS (SELECT FROM wallet.member_list m WHERE m.wallet = o.wallet AND m.user_id = o.user_id AND m.blocked)";
 /// A watcher looks so often whether walletd stops.
 const STEP: Duration = Duration::from_millis(500);
 /// After so long a browser must connect again, which checks its session.
@@ -30,21 +33,25 @@ struct Watcher {
     last: Option<serde_json::Value>,
     begun: tokio::time::Instant,
     _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
-/// The events. A browser that finds no place tries again later; the page needs none.
+/// The events. A browser that finds no place shows the figures of when the page was loaded.
 pub async fn events(State(pages): State<Pages>, person: SignedIn) -> Result<Response, Failure> {
-    let slot = pages.watchers.clone().try_acquire_owned();
-    let slot = slot.map_err(|_| {
+    let full = || {
         let text = "Too many browsers follow the balance.";
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", text)
-    })?;
+    };
+    let place = Place::take(&pages.followers, &person.account.key_id).ok_or_else(full)?;
+    let slot = pages.watchers.clone().try_acquire_owned();
+    let slot = slot.map_err(|_| full())?;
     let watcher = Watcher {
         pages,
         key: person.key,
         last: None,
         begun: tokio::time::Instant::now(),
         _slot: slot,
+        _place: place,
     };
     let events = stream::unfold(watcher, |watcher| async {
         let (event, watcher) = next(watcher).await?;
@@ -56,7 +63,7 @@ pub async fn events(State(pages): State<Pages>, person: SignedIn) -> Result<Resp
 }
 
 /// The next event: a balance that differs from the last one. `None`: the stream ends, because the
-/// key is no longer valid, walletd stops, or the time is over.
+/// key is no longer valid, its member is blocked, walletd stops, or the time is over.
 async fn next(mut watcher: Watcher) -> Option<(Event, Watcher)> {
     let mut wait = match watcher.last {
         Some(_) => watcher.pages.refresh,
@@ -72,9 +79,11 @@ async fn next(mut watcher: Watcher) -> Option<(Event, Watcher)> {
                 return None;
             }
         }
-        let found = watcher.pages.read(&watcher.key, BALANCE, Vec::new()).await;
+        let call = Call::read(BALANCE, Vec::new());
+        let found = watcher.pages.find(&watcher.key, call).await;
         let balance: serde_json::Value = match found {
-            Ok(balance) => balance,
+            Ok(Some(balance)) => balance,
+            Ok(None) => return None,
             Err(failure) if failure.status.is_server_error() => {
                 wait = watcher.pages.refresh;
                 continue;

@@ -51,6 +51,11 @@ impl Failure {
         Failure::new(StatusCode::NOT_FOUND, "not_found", text)
     }
 
+    /// The address of a page of a list that nobody made.
+    pub fn no_such_page() -> Failure {
+        Failure::unreadable("The address of the next page is not one of this list.")
+    }
+
     /// Only an owner or an admin may do this.
     pub fn not_yours() -> Failure {
         let text = "Only an owner or an admin of the wallet may do this.";

@@ -11,6 +11,7 @@ mod chart;
 mod cookies;
 mod events;
 mod failure;
+mod followers;
 mod layout;
 mod overview;
 mod owner;
@@ -22,5 +23,5 @@ mod statement;
 mod top_up;
 mod transactions;
 
-pub use routes::start;
+pub use routes::{connections, start};
 pub use session::make_link;

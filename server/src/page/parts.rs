@@ -60,6 +60,36 @@ pub fn table(caption: &str, columns: &[&str], rows: Markup) -> Markup {
     }
 }
 
+/// The most rows of a table. Lists read one more, to see whether there is another page.
+pub const ROWS: usize = 100;
+
+/// The links to the pages of a list, which begin after the row of a cursor. The row that was read
+/// too many is removed.
+pub fn paging<T>(
+    rows: &mut Vec<T>,
+    address: &str,
+    name: &str,
+    from: Option<&str>,
+    cursor: impl Fn(&T) -> String,
+) -> Markup {
+    let has_more = rows.len() > ROWS;
+    rows.truncate(ROWS);
+    let next = rows.last().filter(|_| has_more).map(cursor);
+    let query = |cursor: &str| serde_urlencoded::to_string([("from", cursor)]).unwrap_or_default();
+    html! {
+        @if from.is_some() || next.is_some() {
+            nav aria-label={ "Pages of " (name) } {
+                ul.paging {
+                    @if from.is_some() { li { a href=(address) { "First page" } } }
+                    @if let Some(next) = &next {
+                        li { a rel="next" href={ (address) "?" (query(next)) } { "Next page" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A choice.
 pub fn select(id: &str, name: &str, label: &str, options: &[(&str, &str)], chosen: &str) -> Markup {
     html! {

@@ -23,18 +23,27 @@ use crate::config::Config;
 use crate::db::{Connections, Tenants};
 use crate::payments::Checkouts;
 
+/// The connections of the page, if there is one.
+pub fn connections(config: &Config) -> Result<Option<Connections>, Box<dyn std::error::Error>> {
+    if !config.page.is_on() {
+        return Ok(None);
+    }
+    let (page, database) = (&config.page, &config.database);
+    Ok(Some(Connections::new(&page.database, page.pool, database)?))
+}
+
 /// The routes, or none if there is no page.
 pub fn start(
     config: &Config,
+    connections: Option<Connections>,
     checkouts: Option<Checkouts>,
     is_stopping: Arc<AtomicBool>,
-) -> Result<Router, Box<dyn std::error::Error>> {
-    if !config.page.is_on() {
-        return Ok(Router::new());
-    }
-    let connections = Connections::new(&config.page.database, config.page.pool, &config.database)?;
+) -> Router {
+    let Some(connections) = connections else {
+        return Router::new();
+    };
     let tenants = Tenants::new(connections, &config.database, config.http.timeout.get());
-    Ok(router(Pages::new(config, tenants, checkouts, is_stopping)))
+    router(Pages::new(config, tenants, checkouts, is_stopping))
 }
 
 fn router(pages: Pages) -> Router {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::attempts::Attempts;
 use super::cookies::Cookies;
 use super::failure::Failure;
+use super::followers::Followers;
 use crate::config::{Config, Secret};
 use crate::db::{Call, DbError, Tenants};
 use crate::payments::Checkouts;
@@ -33,6 +34,8 @@ pub struct Pages {
     pub timeout: Duration,
     /// How many browsers may still follow the balance.
     pub watchers: Arc<Semaphore>,
+    /// How many of them each key has.
+    pub followers: Followers,
     /// How often the balance is read for each of them.
     pub refresh: Duration,
     /// Set when walletd begins to stop.
@@ -57,6 +60,7 @@ impl Pages {
             url: url.into(),
             timeout: config.http.timeout.get(),
             watchers: Arc::new(Semaphore::new(config.page.watchers)),
+            followers: Followers::default(),
             refresh: config.page.refresh.get(),
             is_stopping,
         }

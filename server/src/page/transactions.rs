@@ -86,9 +86,7 @@ pub async fn list(
         .as_deref()
         .is_some_and(|id| id.parse::<Uuid>().is_err())
     {
-        return Err(Failure::unreadable(
-            "The address of the next page is not one of this list.",
-        ));
+        return Err(Failure::no_such_page());
     }
     let arguments = vec![
         given(&filter.user),

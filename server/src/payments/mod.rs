@@ -15,7 +15,7 @@ mod topups;
 pub use checkout::{CheckoutError, Checkouts, Payer, Wish, may_fund};
 pub use provider::Provider;
 pub use receiver::{Receiver, receiver};
-pub use reconcile::Payments;
+pub use reconcile::{Outcome, Payments};
 pub use stripe::Stripe;
 pub use topups::{Settings, run};
 

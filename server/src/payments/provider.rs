@@ -25,6 +25,7 @@ pub trait Provider: Send + Sync {
     ///
     /// However often it is called for one top-up, and however late, it charges at most once. A
     /// payment that is still in progress is a success here: [`Provider::payment`] tells its stage.
+    /// A decline says that no attempt has charged: an earlier one that may have is `Unknown`.
     fn charge_saved<'a>(&'a self, request: &'a SavedCharge) -> Answer<'a, String>;
 
     /// The present state of a payment: paid or not, what of it was returned, and whose it is. It is
@@ -126,10 +127,11 @@ pub struct SavedCharge {
     pub topup: String,
     /// The amount.
     pub money: Money,
-    /// The payment method.
-    pub saved: Saved,
-    /// Whether an earlier attempt may have charged.
-    pub is_repeated: bool,
+    /// The payment method. `None`: there is none any more, and only an earlier attempt is looked
+    /// for.
+    pub saved: Option<Saved>,
+    /// The customers that an earlier attempt may have charged. None: this is the first attempt.
+    pub earlier: Vec<String>,
 }
 
 /// The provider's books of a payment.

@@ -31,6 +31,8 @@ pub enum Outcome {
     Booked,
     /// The ledger had all of it.
     Unchanged,
+    /// More went back than was paid. The ledger took back what was paid, and nobody the rest.
+    Capped,
     /// Another program began the payment.
     NotOurs,
 }
@@ -84,6 +86,7 @@ impl Payments {
                 payment = payment.id,
                 "more was returned than was paid; the ledger took back what was paid"
             );
+            outcome = Outcome::Capped;
         }
         booking.commit().await?;
         Ok(outcome)

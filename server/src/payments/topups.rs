@@ -14,6 +14,8 @@ use crate::ops::Metrics;
 
 /// The pause before a payment in progress is looked at again. Its event usually comes first.
 const IN_PROGRESS: Duration = Duration::from_secs(600);
+/// The pause before a top-up of others is looked at again. In the meantime they can claim it.
+const OF_OTHERS: Duration = Duration::from_secs(30);
 /// The pause after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,8 +32,10 @@ pub struct Settings {
 
 /// The result of an attempt.
 enum Done {
-    /// It has ended, or is not for this task.
+    /// It has ended.
     Ended(&'static str),
+    /// Its method is not one of the settings: somebody else pays it.
+    OfOthers(String),
     /// Nobody knows yet.
     Later(Option<Duration>, String),
 }
@@ -77,6 +81,13 @@ async fn attend(
             tracing::info!(topup = claimed.topup_id, outcome, "top-up");
             payments.ledger.finish(event).await
         }
+        Done::OfOthers(method) => {
+            metrics.topup("other_method");
+            let reason = format!("walletd leaves top-ups by {method} to others");
+            // Not in step with others who look for it.
+            let pause = OF_OTHERS.mul_f64(0.5 + fastrand::f64());
+            payments.ledger.retry(event, Some(pause), &reason).await
+        }
         Done::Later(after, reason) => {
             metrics.topup("later");
             tracing::warn!(topup = claimed.topup_id, reason, "the top-up waits");
@@ -103,21 +114,30 @@ async fn pay(
         return Ok(Done::Ended("ended_before"));
     }
     if !settings.methods.contains(&method) {
-        return Ok(Done::Ended("other_method"));
+        return Ok(Done::OfOthers(method));
     }
-    let saved = ledger.saved(wallet, payments.provider.name(), true).await?;
-    let Some((customer, Some(payment_method))) = saved else {
-        return fail(payments, claimed, "no_saved_payment_method").await;
+    let name = payments.provider.name();
+    let saved = match ledger.saved(wallet, name, true).await? {
+        Some((customer, Some(payment_method))) => Some(Saved {
+            customer,
+            payment_method,
+        }),
+        _ => None,
     };
+    // Whether an earlier attempt has charged is asked first, also if its card is gone since.
+    let earlier = match claimed.attempts > 1 {
+        true => ledger.customers(wallet, name).await?,
+        false => Vec::new(),
+    };
+    if saved.is_none() && earlier.is_empty() {
+        return fail(payments, claimed, "no_saved_payment_method").await;
+    }
     let request = SavedCharge {
         wallet: wallet.to_owned(),
         topup: topup.to_owned(),
         money: money(&amount, currency)?,
-        saved: Saved {
-            customer,
-            payment_method,
-        },
-        is_repeated: claimed.attempts > 1,
+        saved,
+        earlier,
     };
     match payments.provider.charge_saved(&request).await {
         Ok(id) => {
@@ -161,6 +181,7 @@ impl Outcome {
         match self {
             Outcome::Booked => "booked",
             Outcome::Unchanged => "unchanged",
+            Outcome::Capped => "capped",
             Outcome::NotOurs => "not_ours",
         }
     }

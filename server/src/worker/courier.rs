@@ -2,12 +2,14 @@
 //!
 //! A delivery is made at least once. If this process ends, or PostgreSQL cannot be reached, between
 //! the request and its record, the delivery is made again when the lease has run out, with the same
-//! id. While the lease runs, nobody else makes it: a request ends before the lease does.
+//! id. While the lease runs, nobody else makes it: a request ends before the lease does. A process
+//! that is stopped and cannot wait for an answer returns the delivery, so that its lease ends too.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::http::Web;
 use super::mail::Mailer;
@@ -30,7 +32,12 @@ pub struct Courier {
     pub metrics: WorkMetrics,
     /// The settings.
     pub config: config::Worker,
+    /// True when walletd waits for no answer any more.
+    pub cut_off: watch::Receiver<bool>,
 }
+
+/// The reason in `delivery_list` of a delivery that was cut off.
+const CUT_OFF: &str = "walletd stopped before the receiver answered";
 
 impl Courier {
     /// Makes a delivery whose lease began at that time.
@@ -42,9 +49,12 @@ impl Courier {
         let until = leased + lease.saturating_sub(config::RECORDING.get());
         let most = until.saturating_duration_since(begun);
         let most = most.min(self.config.timeout.get());
-        let outcome = match tokio::time::timeout(most, self.attempt(&claimed, most)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::again(format!("not done within {} s", most.as_secs_f64())),
+        let mut cut_off = self.cut_off.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = tokio::time::timeout(most, self.attempt(&claimed, most)) => outcome
+                .unwrap_or_else(|_| Outcome::again(format!("not done within {} s", most.as_secs_f64()))),
+            Ok(_) = cut_off.wait_for(|cut_off| *cut_off) => Outcome::CutOff,
         };
         let took = begun.elapsed();
         let recorded = self.record(&claimed, &outcome, leased + lease).await;
@@ -55,6 +65,7 @@ impl Courier {
         self.metrics.attempted(&claimed.kind, name, took);
         let reason = match &outcome {
             Outcome::Delivered => None,
+            Outcome::CutOff => Some(CUT_OFF),
             Outcome::Again { reason, .. } | Outcome::Dead { reason } => Some(reason.as_str()),
         };
         let (kind, event, delivery) = (&claimed.kind, &claimed.event, &claimed.delivery_id);
@@ -168,6 +179,12 @@ impl Courier {
                 reason: reason.clone(),
                 after: after.map(|asked| pause(asked, claimed.attempts)),
                 max_attempts: self.config.max_attempts,
+            },
+            Outcome::CutOff => Failure {
+                reason: CUT_OFF.to_owned(),
+                after: Some(Duration::ZERO),
+                // It is not the receiver's fault, so it is never the last attempt.
+                max_attempts: i32::MAX,
             },
             Outcome::Dead { reason } => Failure {
                 reason: reason.clone(),

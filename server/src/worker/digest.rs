@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::http::{Guard, Web};
 use super::outcome::Outcome;
+use super::sign;
 use crate::config;
 use crate::db::Worker;
 
@@ -22,7 +24,14 @@ pub enum Store {
     /// Files in a directory.
     Directory(PathBuf),
     /// Requests to a URL.
-    Url(config::Secret, Box<Web>),
+    Url {
+        /// The URL, which may have a password.
+        url: config::Secret,
+        /// The secrets that sign them. None: they are not signed.
+        secrets: Vec<config::Secret>,
+        /// Makes them.
+        web: Box<Web>,
+    },
 }
 
 impl Store {
@@ -35,10 +44,11 @@ impl Store {
         let is_url = to.starts_with("https://") || to.starts_with("http://");
         Some(match is_url {
             // The operator set the URL, so it may lead into the operator's own network.
-            true => Store::Url(
-                config.digest_to.clone(),
-                Box::new(Web::new(config, Guard::none())),
-            ),
+            true => Store::Url {
+                url: config.digest_to.clone(),
+                secrets: config.digest_secrets.clone(),
+                web: Box::new(Web::new(config, Guard::none())),
+            },
             false => Store::Directory(PathBuf::from(to)),
         })
     }
@@ -57,11 +67,12 @@ impl Store {
                 let wrote = wrote.map_err(|error| error.to_string())?;
                 wrote.map_err(|error| format!("the digest cannot be written: {error}"))
             }
-            Store::Url(url, web) => {
-                let headers = [("x-wallet-digest-time", asked.to_string())];
+            Store::Url { url, secrets, web } => {
+                let headers = headers(secrets, asked, &digest)?;
                 let posted = web.post(url.expose(), &headers, digest, Duration::MAX);
                 match Outcome::of(posted.await) {
                     Outcome::Delivered => Ok(()),
+                    Outcome::CutOff => Err("walletd stops".to_owned()),
                     Outcome::Again { reason, .. } | Outcome::Dead { reason } => Err(reason),
                 }
             }
@@ -80,6 +91,27 @@ impl Store {
         fs::remove_file(&path).map_err(failed)?;
         Ok("can be written to".to_owned())
     }
+}
+
+/// The headers of a request, signed as webhooks are. The signed time is that of the question: a
+/// digest that somebody sends again later has its old one.
+fn headers(
+    secrets: &[config::Secret],
+    asked: Timestamp,
+    digest: &str,
+) -> Result<Vec<(&'static str, String)>, String> {
+    let mut headers = vec![("x-wallet-digest-time", asked.to_string())];
+    if !secrets.is_empty() {
+        let (id, time) = (Uuid::now_v7().to_string(), asked.as_second());
+        let signature = sign::signatures(secrets, &id, time, digest)
+            .ok_or("worker.digest_secrets have another form than whsec_ and base64")?;
+        headers.extend([
+            ("webhook-id", id),
+            ("webhook-timestamp", time.to_string()),
+            ("webhook-signature", signature),
+        ]);
+    }
+    Ok(headers)
 }
 
 fn temporary(directory: &Path) -> PathBuf {

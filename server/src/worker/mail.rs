@@ -72,9 +72,10 @@ impl Mailer {
             Ok(_) => Outcome::Delivered,
             Err(error) => {
                 let code = error.status().map(u16::from);
+                let reason = without(&explain(&error), to);
                 match code.is_some_and(|code| FINAL.contains(&code)) {
-                    true => Outcome::dead(explain(&error)),
-                    false => Outcome::again(explain(&error)),
+                    true => Outcome::dead(reason),
+                    false => Outcome::again(reason),
                 }
             }
         }
@@ -90,6 +91,20 @@ fn explain(error: &lettre::transport::smtp::Error) -> String {
         cause = error.source();
     }
     line(&format!("mail: {text}"))
+}
+
+/// A text without an address, which mail servers repeat: the log has the names of no people.
+fn without(text: &str, address: &str) -> String {
+    let (small, address) = (text.to_ascii_lowercase(), address.to_ascii_lowercase());
+    let mut rest = 0;
+    let mut plain = String::new();
+    for (begin, found) in small.match_indices(&address) {
+        plain.push_str(text.get(rest..begin).unwrap_or_default());
+        plain.push_str("the recipient");
+        rest = begin + found.len();
+    }
+    plain.push_str(text.get(rest..).unwrap_or_default());
+    plain
 }
 
 fn parameters(config: &Mail) -> Result<TlsParameters, String> {
@@ -155,6 +170,16 @@ mod tests {
         ] {
             assert_eq!(names(&headers(subject)), usual, "{subject:?}");
         }
+    }
+
+    #[test]
+    fn a_reason_does_not_name_the_recipient() {
+        let reason = "550 <Bob@Example.org>: é bob@example.org unknown";
+        assert_eq!(
+            without(reason, "bob@example.ORG"),
+            "550 <the recipient>: é the recipient unknown"
+        );
+        assert_eq!(without("421 busy", "bob@example.org"), "421 busy");
     }
 
     #[test]

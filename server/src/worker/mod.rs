@@ -34,11 +34,13 @@ use crate::ops::WorkMetrics;
 pub struct Failure(String);
 
 /// Starts the worker. It ends when `stop` is true and the deliveries that have begun have ended.
+/// Once `cut_off` is true, they end without an answer.
 pub fn start(
     config: &Config,
     database: &db::Worker,
     metrics: &WorkMetrics,
     stop: &watch::Receiver<bool>,
+    cut_off: &watch::Receiver<bool>,
 ) -> Result<JoinSet<()>, Failure> {
     let mut running = JoinSet::new();
     let settings = &config.worker;
@@ -54,6 +56,7 @@ pub fn start(
         mailer,
         metrics: metrics.clone(),
         config: settings.clone(),
+        cut_off: cut_off.clone(),
     });
     let wake = Arc::new(Notify::new());
     let (listening, stopping) = (wake.clone(), stop.clone());

@@ -22,6 +22,8 @@ pub enum Outcome {
         /// How long the receiver wants to be left alone, if it said so.
         after: Option<Duration>,
     },
+    /// walletd stops and does not wait for the answer. Another worker may try at once.
+    CutOff,
     /// No further attempt would succeed.
     Dead {
         /// The reason.
@@ -113,6 +115,7 @@ mod tests {
                     assert_eq!(outcome, "dead", "{status}");
                     assert!(reason.contains(&status.to_string()));
                 }
+                Outcome::CutOff => panic!("{status}"),
             }
         }
     }

@@ -77,7 +77,7 @@ for (const [name, options] of LOOKS) {
     await look(page, `${name}-transaction`);
     await page.goto("/transactions?user=nobody");
     await look(page, `${name}-no-transactions`);
-    for (const place of ["statement", "limits", "members", "keys"]) {
+    for (const place of ["statement", "top-up", "limits", "members", "keys"]) {
       await page.goto(`/${place}`);
       await look(page, `${name}-${place}`);
       const details = page.locator("details summary");
@@ -91,6 +91,15 @@ for (const [name, options] of LOOKS) {
     await page.getByRole("button", { name: "Set the limit" }).click();
     await page.getByRole("alert").waitFor();
     await look(page, `${name}-limits-refused`);
+    await page.goto("/top-up");
+    await page.getByLabel(/^Amount/).fill("1");
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("alert").waitFor();
+    await look(page, `${name}-top-up-refused`);
+    await page.getByLabel(/^Amount/).fill("25");
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("link", { name: "Pay on the page of the provider" }).waitFor();
+    await look(page, `${name}-top-up-begun`);
     await page.goto("/transactions/nothing");
     await look(page, `${name}-not-found`);
     await close();
@@ -205,6 +214,37 @@ test("an owner makes, rotates and revokes a key; the session follows its own key
   await other.close();
   await close();
 });
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`an owner comes to the provider's page, ${javaScriptEnabled ? "with" : "without"} JavaScript`, async () => {
+    const { page, close } = await visitor({ javaScriptEnabled });
+    await signIn(page, PAGE_OWNER);
+    await page.getByRole("link", { name: "Top up" }).click();
+    await page.getByLabel(/^Amount in USD, from 5 to 1000/).fill("4.99");
+    await page.getByLabel(/^E-mail/).fill("olga@example.com");
+    await page.getByLabel("Save the card for automatic top-ups").check();
+    await page.getByRole("button", { name: "Continue" }).click();
+    assert.match(await page.getByRole("alert").innerText(), /from 5 to 1000 USD/);
+    // The form keeps what was written.
+    assert.equal(await page.getByLabel(/^E-mail/).inputValue(), "olga@example.com");
+    assert.ok(await page.getByLabel("Save the card for automatic top-ups").isChecked());
+    await page.getByLabel(/^Amount/).fill("25.50");
+    await page.getByRole("button", { name: "Continue" }).click();
+    const link = page.getByRole("link", { name: "Pay on the page of the provider" });
+    const address = await link.getAttribute("href");
+    // The same form again is the same payment.
+    await page.reload();
+    assert.equal(await link.getAttribute("href"), address);
+    await link.click();
+    await page.getByRole("heading", { name: "Pay 2550" }).waitFor();
+    assert.match(await page.locator("p").innerText(), /from nothing$/);
+    await page.goto("/top-up");
+    await page.getByLabel(/^Amount/).fill("25.50");
+    await page.getByRole("button", { name: "Continue" }).click();
+    assert.notEqual(await link.getAttribute("href"), address);
+    await close();
+  });
+}
 
 test("the balance follows a charge that is made elsewhere", async () => {
   const { page, close } = await visitor();

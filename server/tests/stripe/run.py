@@ -167,7 +167,9 @@ class Test:
         if lost:
             dispute = self.random.choice(lost)
             if self.random.random() < 0.7:
-                dispute["balance_transactions"].append({"amount": -dispute["balance_transactions"][0]["amount"]})
+                # In the currency of the account, at the rate of another day.
+                back = -dispute["balance_transactions"][0]["amount"] + self.random.randint(-40, 40)
+                dispute["balance_transactions"].append({"amount": back})
                 dispute["status"] = "won"
                 self.count("dispute won")
             else:

@@ -110,7 +110,9 @@ impl<S: Read + Write> Session<S> {
                     self.letter.signed_in = true;
                     self.say("235 welcome");
                 }
-                "RCPT" if line.contains("<nobody@") => self.say("550 5.1.1 no such user"),
+                "RCPT" if line.contains("<nobody@") => {
+                    self.say("550 5.1.1 no such user: Nobody@Example.org")
+                }
                 "RCPT" if line.contains("<later@") => self.say("451 4.7.1 try again later"),
                 "RCPT" => {
                     self.letter.to.push(line[8..].to_owned());

@@ -12,16 +12,20 @@ use crate::config::Secret;
 use crate::page::account::SignedIn;
 use crate::page::failure::Failure;
 use crate::page::layout;
-use crate::page::parts::{hidden, input, or_none, select, table};
+use crate::page::parts::{hidden, input, or_none, paging, select, table};
 use crate::page::session::{Asked, Posted, with_visit};
 use crate::page::state::Pages;
 
+/// A page of keys, the newest first, after the one in $2.
 const LIST: &str = "SELECT (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('id', l.key_id, 'user', l.user_id, 'name', l.name, \
             'status', CASE WHEN l.status = 'active' AND l.expires_at <= pg_catalog.now() THEN 'expired' ELSE l.status END, \
             'made', pg_catalog.to_char(l.created_at AT TIME ZONE w.time_zone, 'YYYY-MM-DD HH24:MI'), \
             'expires', pg_catalog.to_char(l.expires_at AT TIME ZONE w.time_zone, 'YYYY-MM-DD HH24:MI'), \
-            'is_own', l.key_id = o.key_id) ORDER BY l.created_at DESC, l.key_id), '[]') \
-       FROM (SELECT * FROM wallet.keys s WHERE s.wallet = o.wallet ORDER BY s.created_at DESC, s.key_id LIMIT 500) l)::text \
+            'is_own', l.key_id = o.key_id) ORDER BY l.created_at DESC, l.key_id DESC), '[]') \
+       FROM (SELECT * FROM wallet.keys s \
+              WHERE s.wallet = o.wallet AND ($2 IS NULL OR (s.created_at, s.key_id) < ( \
+                    SELECT f.created_at, f.key_id FROM wallet.keys f WHERE f.wallet = o.wallet AND f.key_id = $2::uuid)) \
+              ORDER BY s.created_at DESC, s.key_id DESC LIMIT 101) l)::text \
   FROM wallet.key_owner($1) o JOIN wallet.wallets w ON w.wallet_id = o.wallet";
 /// These are only for a key of a member who manages the wallet. A key expires with a day, so that a
 /// retry is the same request.
@@ -67,11 +71,21 @@ pub async fn list(
         Some("revoked") => Outcome::Done("The key was revoked."),
         _ => Outcome::None,
     };
-    view(&pages, &person, outcome.shown()).await
+    view(&pages, &person, outcome.shown(), after.from.as_deref()).await
 }
 
-async fn view(pages: &Pages, person: &SignedIn, notice: Markup) -> Result<Markup, Failure> {
-    let keys: Vec<Key> = pages.read(&person.key, LIST, Vec::new()).await?;
+async fn view(
+    pages: &Pages,
+    person: &SignedIn,
+    notice: Markup,
+    from: Option<&str>,
+) -> Result<Markup, Failure> {
+    if from.is_some_and(|id| id.parse::<Uuid>().is_err()) {
+        return Err(Failure::no_such_page());
+    }
+    let cursor = vec![from.map(str::to_owned)];
+    let mut keys: Vec<Key> = pages.read(&person.key, LIST, cursor).await?;
+    let paging = paging(&mut keys, "/keys", "keys", from, |key| key.id.clone());
     let rows = html! {
         @for key in &keys {
             tr {
@@ -97,6 +111,7 @@ async fn view(pages: &Pages, person: &SignedIn, notice: Markup) -> Result<Markup
         html! {
             (notice)
             (table("Keys, the newest first", &["Name", "User", "State", "Made", "Expires", "Change"], rows))
+            (paging)
             section aria-labelledby="h-make" {
                 h2 #h-make { "Make a key" }
                 form.fields method="post" action="/keys" {
@@ -180,7 +195,7 @@ pub async fn make(
     match made {
         Ok(made) => {
             let notice = secret(&made, "The key was made.");
-            Ok(view(&pages, &person, notice).await?.into_response())
+            Ok(view(&pages, &person, notice, None).await?.into_response())
         }
         Err(failure) => refused(&pages, &person, failure).await,
     }
@@ -188,7 +203,7 @@ pub async fn make(
 
 async fn refused(pages: &Pages, person: &SignedIn, failure: Failure) -> Result<Response, Failure> {
     let outcome = Outcome::Refused(shown_in_place(failure)?);
-    let page = view(pages, person, outcome.shown()).await?;
+    let page = view(pages, person, outcome.shown(), None).await?;
     Ok(outcome.answer(page))
 }
 
@@ -217,12 +232,12 @@ pub async fn rotate(
     let notice = secret(&made, "The key was rotated.");
     let own = made.secret.filter(|_| made.id == person.account.key_id);
     let Some(own) = own else {
-        return Ok(view(&pages, &person, notice).await?.into_response());
+        return Ok(view(&pages, &person, notice, None).await?.into_response());
     };
     let visit = pages.cookies.begin(Some(own.clone()));
     person.key = own;
     person.token.clone_from(&visit.token);
-    let page = view(&pages, &person, notice).await?;
+    let page = view(&pages, &person, notice, None).await?;
     Ok(with_visit(page.into_response(), &visit, &pages))
 }
 

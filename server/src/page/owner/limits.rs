@@ -4,20 +4,23 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{Outcome, shown_in_place, then};
 use crate::page::account::SignedIn;
 use crate::page::failure::Failure;
 use crate::page::layout;
-use crate::page::parts::{hidden, input, or_none, select, table};
+use crate::page::parts::{hidden, input, or_none, paging, select, table};
 use crate::page::session::{Asked, Posted};
 use crate::page::state::Pages;
 
-/// A page of limits, in the order of their ids.
+/// A page of limits, in the order of their ids, after the one in $2 with the subject in $3.
 const LIST: &str = "SELECT (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('id', l.limit_id, 'scope', l.scope, 'subject', l.subject, \
             'period', l.period, 'metric', l.metric, 'mode', l.mode, 'max', l.max::text, 'used', l.used::text, 'held', l.held::text, \
-            'remaining', l.remaining::text, 'paused', l.paused, 'is_default', l.is_default) ORDER BY l.limit_id, l.subject), '[]') \
-       FROM (SELECT * FROM wallet.limits_status s WHERE s.wallet = o.wallet ORDER BY s.limit_id, s.subject LIMIT 500) l)::text \
+            'remaining', l.remaining::text, 'paused', l.paused, 'is_default', l.is_default) ORDER BY l.limit_id, coalesce(l.subject, '')), '[]') \
+       FROM (SELECT * FROM wallet.limits_status s \
+              WHERE s.wallet = o.wallet AND ($2 IS NULL OR (s.limit_id, coalesce(s.subject, '')) > ($2::uuid, $3)) \
+              ORDER BY s.limit_id, coalesce(s.subject, '') LIMIT 101) l)::text \
   FROM wallet.key_owner($1) o";
 /// Only for a key of a member who manages the wallet: a key without a user has no role.
 const SET: &str = "SELECT pg_catalog.to_json(wallet.set_limit(o.wallet, $2::numeric, $3, scope => $4, \
@@ -44,10 +47,12 @@ struct Limit {
     is_default: bool,
 }
 
-/// The change that was made, in the address after it.
+/// The change that was made, in the address after it, or where a page of the list begins.
 #[derive(Deserialize)]
 pub struct After {
     done: Option<String>,
+    /// The row after which the page begins.
+    pub from: Option<String>,
 }
 
 /// The page.
@@ -61,7 +66,16 @@ pub async fn list(
         Some("removed") => Outcome::Done("The limit was removed."),
         _ => Outcome::None,
     };
-    view(&pages, &person, &outcome, &LimitForm::default()).await
+    let (form, from) = (LimitForm::default(), after.from.as_deref());
+    view(&pages, &person, &outcome, &form, from).await
+}
+
+/// The id and the subject of the limit after which a page begins.
+fn cursor_of(text: &str) -> Result<[Option<String>; 2], Failure> {
+    let parts = text.split_once(':');
+    let parts = parts.and_then(|(id, subject)| Some((id.parse::<Uuid>().ok()?, subject)));
+    let (id, subject) = parts.ok_or_else(Failure::no_such_page)?;
+    Ok([Some(id.to_string()), Some(subject.to_owned())])
 }
 
 async fn view(
@@ -69,8 +83,13 @@ async fn view(
     person: &SignedIn,
     outcome: &Outcome<'_>,
     form: &LimitForm,
+    from: Option<&str>,
 ) -> Result<Markup, Failure> {
-    let limits: Vec<Limit> = pages.read(&person.key, LIST, Vec::new()).await?;
+    let cursor = from.map_or(Ok([None, None]), cursor_of)?;
+    let mut limits: Vec<Limit> = pages.read(&person.key, LIST, cursor.into()).await?;
+    let paging = paging(&mut limits, "/limits", "limits", from, |limit| {
+        format!("{}:{}", limit.id, limit.subject.as_deref().unwrap_or(""))
+    });
     let manages = person.account.manages();
     let mut columns = vec![
         "Limit", "Subject", "Maximum", "Used", "Held", "Left", "Mode",
@@ -99,6 +118,7 @@ async fn view(
             (outcome.shown())
             @if limits.is_empty() { p { "The wallet has no limits." } }
             @else { (table("Limits with what is used of them", &columns, rows)) }
+            (paging)
             @if manages { (fields(person, form)) }
         },
     ))
@@ -199,7 +219,7 @@ pub async fn set(
         Ok(_) => Ok(then("/limits?done=set")),
         Err(failure) => {
             let outcome = Outcome::Refused(shown_in_place(failure)?);
-            let page = view(&pages, &person, &outcome, &form).await?;
+            let page = view(&pages, &person, &outcome, &form, None).await?;
             Ok(outcome.answer(page))
         }
     }
@@ -222,7 +242,7 @@ pub async fn drop(State(pages): State<Pages>, posted: Posted<Which>) -> Result<R
         Ok(_) => Ok(then("/limits?done=removed")),
         Err(failure) => {
             let outcome = Outcome::Refused(shown_in_place(failure)?);
-            let page = view(&pages, &person, &outcome, &LimitForm::default()).await?;
+            let page = view(&pages, &person, &outcome, &LimitForm::default(), None).await?;
             Ok(outcome.answer(page))
         }
     }

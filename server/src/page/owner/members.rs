@@ -10,13 +10,15 @@ use super::{Outcome, shown_in_place, then};
 use crate::page::account::SignedIn;
 use crate::page::failure::Failure;
 use crate::page::layout;
-use crate::page::parts::{hidden, input, or_none, select, table};
+use crate::page::parts::{hidden, input, or_none, paging, select, table};
 use crate::page::session::{Asked, Posted};
 use crate::page::state::Pages;
 
+/// A page of members by name, after the one in $2.
 const LIST: &str = "SELECT (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('user', l.user_id, 'role', l.role, 'team', l.team, \
             'blocked', l.blocked, 'models', pg_catalog.array_to_string(l.allowed_models, ', ')) ORDER BY l.user_id), '[]') \
-       FROM (SELECT * FROM wallet.member_list s WHERE s.wallet = o.wallet ORDER BY s.user_id LIMIT 1000) l)::text \
+       FROM (SELECT * FROM wallet.member_list s WHERE s.wallet = o.wallet AND ($2 IS NULL OR s.user_id > $2) \
+              ORDER BY s.user_id LIMIT 101) l)::text \
   FROM wallet.key_owner($1) o";
 /// Only for a key of a member who manages the wallet. SQL decides who appoints owners.
 const SET: &str = "SELECT pg_catalog.to_json(wallet.set_member(o.wallet, $2, $3, team => $4, blocked => $5::boolean)::text)::text \
@@ -55,7 +57,8 @@ pub async fn list(
         Some("removed") => Outcome::Done("The member was removed."),
         _ => Outcome::None,
     };
-    view(&pages, &person, &outcome, &MemberForm::default()).await
+    let (form, from) = (MemberForm::default(), after.from.as_deref());
+    view(&pages, &person, &outcome, &form, from).await
 }
 
 async fn view(
@@ -63,8 +66,13 @@ async fn view(
     person: &SignedIn,
     outcome: &Outcome<'_>,
     form: &MemberForm,
+    from: Option<&str>,
 ) -> Result<Markup, Failure> {
-    let members: Vec<Member> = pages.read(&person.key, LIST, Vec::new()).await?;
+    let cursor = vec![from.map(str::to_owned)];
+    let mut members: Vec<Member> = pages.read(&person.key, LIST, cursor).await?;
+    let paging = paging(&mut members, "/members", "members", from, |member| {
+        member.user.clone()
+    });
     let rows = html! {
         @for member in &members {
             tr {
@@ -85,6 +93,7 @@ async fn view(
             (outcome.shown())
             @if members.is_empty() { p { "The wallet has no members." } }
             @else { (table("Members", &["User", "Role", "Team", "Models", "State", "Change"], rows)) }
+            (paging)
             section aria-labelledby="h-set" {
                 h2 #h-set { "Add or change a member" }
                 p.quiet { "An empty team keeps the team that the member has." }
@@ -151,7 +160,7 @@ async fn answer(
         Ok(_) => Ok(then(address)),
         Err(failure) => {
             let outcome = Outcome::Refused(shown_in_place(failure)?);
-            let page = view(pages, person, &outcome, form).await?;
+            let page = view(pages, person, &outcome, form, None).await?;
             Ok(outcome.answer(page))
         }
     }

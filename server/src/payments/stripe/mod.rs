@@ -22,6 +22,7 @@ pub struct Stripe {
     api: Api,
     amounts: Amounts,
     webhook_secrets: Vec<Secret>,
+    ledger: String,
     tolerance: u64,
     success_url: String,
     cancel_url: String,
@@ -34,6 +35,7 @@ impl Stripe {
             api: Api::new(settings)?,
             amounts: Amounts::new()?,
             webhook_secrets: settings.webhook_secrets.clone(),
+            ledger: settings.ledger.clone(),
             tolerance: settings.tolerance.get().as_secs(),
             success_url: settings.success_url.clone(),
             cancel_url: settings.cancel_url.clone(),
@@ -46,7 +48,26 @@ impl Stripe {
         Ok(minor.to_string())
     }
 
+    /// A page for a payment. A customer who was deleted at Stripe since, or who belongs to another
+    /// account, becomes a new one.
     async fn begin(&self, request: &CheckoutRequest) -> Result<Checkout, ProviderError> {
+        match self.begin_once(request).await {
+            Err(ProviderError::Refused(code))
+                if code == "resource_missing" && request.customer.is_some() =>
+            {
+                let again = CheckoutRequest {
+                    customer: None,
+                    // Another request needs another key, and a retry of it the same one.
+                    idempotency_key: format!("{}-new", request.idempotency_key),
+                    ..request.clone()
+                };
+                self.begin_once(&again).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin_once(&self, request: &CheckoutRequest) -> Result<Checkout, ProviderError> {
         let price = "line_items[0][price_data]";
         let (unit_amount, currency, name) = (
             format!("{price}[unit_amount]"),
@@ -66,6 +87,15 @@ impl Stripe {
             (&session_wallet, request.wallet.clone()),
             (&payment_wallet, request.wallet.clone()),
         ];
+        let ledgers = ["metadata", "payment_intent_data[metadata]"];
+        let ledgers = ledgers.map(|form| format!("{form}[{}]", objects::LEDGER));
+        if !self.ledger.is_empty() {
+            form.extend(
+                ledgers
+                    .iter()
+                    .map(|name| (name.as_str(), self.ledger.clone())),
+            );
+        }
         match (&request.customer, &request.email) {
             // Stripe knows the address of a customer, and does not take another one.
             (Some(customer), _) => form.push(("customer", customer.clone())),
@@ -95,20 +125,24 @@ impl Stripe {
     }
 
     /// Stripe forgets an idempotency key after a day. A repeated attempt therefore looks first for
-    /// the payment of an earlier one.
+    /// the payment of an earlier one, of every customer that it may have charged.
     async fn charge(&self, request: &SavedCharge) -> Result<String, ProviderError> {
-        if request.is_repeated
-            && let Some(intent) = self.earlier(request).await?
-        {
-            return outcome(&intent);
+        for customer in &request.earlier {
+            if let Some(intent) = self.earlier(customer, &request.topup).await? {
+                return self.concluded(&intent, &request.topup).await;
+            }
         }
+        let Some(saved) = &request.saved else {
+            let code = "no_saved_payment_method";
+            return Err(ProviderError::Declined(code.to_owned()));
+        };
         let customer = self
             .api
-            .get(&["customers", &request.saved.customer], &Vec::new())
+            .get(&["customers", &saved.customer], &Vec::new())
             .await?;
         // A customer may have chosen another one since.
         let chosen = objects::id(&customer["invoice_settings"], "default_payment_method");
-        let payment_method = chosen.unwrap_or_else(|| request.saved.payment_method.clone());
+        let payment_method = chosen.unwrap_or_else(|| saved.payment_method.clone());
         let (wallet, topup) = (
             format!("metadata[{}]", objects::WALLET),
             format!("metadata[{}]", objects::TOPUP),
@@ -116,44 +150,69 @@ impl Stripe {
         let mut form: Form<'_> = vec![
             ("amount", self.minor(&request.money)?),
             ("currency", request.money.currency.to_ascii_lowercase()),
-            ("customer", request.saved.customer.clone()),
+            ("customer", saved.customer.clone()),
             ("payment_method", payment_method),
             ("confirm", "true".to_owned()),
             ("off_session", "true".to_owned()),
             (&wallet, request.wallet.clone()),
             (&topup, request.topup.clone()),
         ];
+        let ledger = format!("metadata[{}]", objects::LEDGER);
+        if !self.ledger.is_empty() {
+            form.push((&ledger, self.ledger.clone()));
+        }
         if let Some(email) = objects::word(&customer, "email") {
             form.push(("receipt_email", email));
         }
-        let path = ["payment_intents"];
-        let intent = self.api.post(&path, &form, &request.topup).await?;
-        if intent["status"] == "requires_action" {
-            // Nobody is there to confirm it, and nobody shall later: the top-up has failed.
-            if let Some(id) = objects::id(&intent, "id") {
-                let path = ["payment_intents", id.as_str(), "cancel"];
-                let key = format!("{}:cancel", request.topup);
-                self.api.post(&path, &Vec::new(), &key).await?;
+        match self
+            .api
+            .post(&["payment_intents"], &form, &request.topup)
+            .await
+        {
+            Ok(intent) => self.concluded(&intent, &request.topup).await,
+            // An earlier attempt with another payment method. It may have charged, and its payment
+            // is not in the list yet.
+            Err(ProviderError::Refused(code)) if code == "idempotency_error" => {
+                Err(ProviderError::Unknown(code))
             }
+            Err(error) => Err(error),
         }
-        outcome(&intent)
     }
 
-    /// The payment of a top-up that an earlier attempt began.
-    async fn earlier(&self, request: &SavedCharge) -> Result<Option<Value>, ProviderError> {
+    /// The outcome of a payment intent. One that waits for its customer is cancelled: nobody is
+    /// there to confirm it, and nobody shall later, because the top-up fails.
+    async fn concluded(&self, intent: &Value, topup: &str) -> Result<String, ProviderError> {
+        if intent["status"] == "requires_action"
+            && let Some(id) = objects::id(intent, "id")
+        {
+            let path = ["payment_intents", id.as_str(), "cancel"];
+            let key = format!("{topup}:cancel");
+            let cancelled = self.api.post(&path, &Vec::new(), &key).await;
+            // It was confirmed in the meantime, for example. The next attempt sees its new state.
+            cancelled.map_err(|error| ProviderError::Unknown(error.to_string()))?;
+        }
+        outcome(intent)
+    }
+
+    /// The payment of a top-up that an earlier attempt began with this customer.
+    async fn earlier(&self, customer: &str, topup: &str) -> Result<Option<Value>, ProviderError> {
         let mut after: Option<String> = None;
         loop {
             let mut query: Form<'_> = vec![
-                ("customer", request.saved.customer.clone()),
+                ("customer", customer.to_owned()),
                 ("limit", "100".to_owned()),
             ];
             query.extend(after.iter().map(|id| ("starting_after", id.clone())));
-            let page = self.api.get(&["payment_intents"], &query).await?;
+            let page = match self.api.get(&["payment_intents"], &query).await {
+                Ok(page) => page,
+                // A customer of another account, for example of test mode, was never charged here.
+                Err(ProviderError::Refused(code)) if code == "resource_missing" => return Ok(None),
+                Err(error) => return Err(error),
+            };
             let listed = page["data"].as_array();
             let listed =
                 listed.ok_or_else(|| ProviderError::TryAgain("the list has no data".to_owned()))?;
-            let ours =
-                |intent: &&Value| intent["metadata"][objects::TOPUP] == request.topup.as_str();
+            let ours = |intent: &&Value| intent["metadata"][objects::TOPUP] == topup;
             if let Some(intent) = listed.iter().find(ours) {
                 return Ok(Some(intent.clone()));
             }
@@ -180,7 +239,7 @@ impl Stripe {
             let list = self.api.get(&["disputes"], &query).await?;
             disputes = list["data"].as_array().cloned().unwrap_or_default();
         }
-        objects::payment(&intent, &disputes, &self.amounts).map(Some)
+        objects::payment(&intent, &disputes, &self.amounts, &self.ledger).map(Some)
     }
 }
 

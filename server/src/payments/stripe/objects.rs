@@ -7,6 +7,8 @@ use crate::payments::provider::{Event, EventError, Payment, ProviderError, Saved
 
 /// The name under which a payment intent has its wallet. Only walletd's own key writes it.
 pub const WALLET: &str = "walletd_wallet";
+/// The name under which it has its ledger, if several share the account.
+pub const LEDGER: &str = "walletd_ledger";
 /// The name under which it has its top-up.
 pub const TOPUP: &str = "walletd_topup";
 
@@ -28,11 +30,13 @@ pub fn is_disputed(intent: &Value) -> bool {
     intent["latest_charge"]["disputed"] == true
 }
 
-/// A payment intent with its expanded charge, and the disputes about it.
+/// A payment intent with its expanded charge, and the disputes about it. One of another ledger is
+/// a payment of another program: wallets of two ledgers may have the same name.
 pub fn payment(
     intent: &Value,
     disputes: &[Value],
     amounts: &Amounts,
+    ledger: &str,
 ) -> Result<Payment, ProviderError> {
     let strange = |what: &str| ProviderError::TryAgain(format!("the payment intent has no {what}"));
     let currency = intent["currency"]
@@ -60,7 +64,8 @@ pub fn payment(
     };
     Ok(Payment {
         id: id(intent, "id").ok_or_else(|| strange("id"))?,
-        wallet: word(&intent["metadata"], WALLET),
+        wallet: word(&intent["metadata"], WALLET)
+            .filter(|_| intent["metadata"][LEDGER].as_str().unwrap_or_default() == ledger),
         topup: word(&intent["metadata"], TOPUP),
         stage,
         money: money(amount)?,
@@ -90,15 +95,16 @@ fn stage(intent: &Value) -> Stage {
 }
 
 /// The disputed amount, if Stripe has withdrawn it and not reinstated it. The movements of the
-/// balance tell, because they are in the currency of the account: only their sign is used.
+/// balance tell. They are in the currency of the account, and a reinstatement may have another
+/// exchange rate than the withdrawal. So they are counted, and their amounts are not added.
 fn withdrawn(dispute: &Value) -> i64 {
     let movements = dispute["balance_transactions"].as_array();
-    let sum: i64 = movements
+    let signs = movements
         .into_iter()
         .flatten()
         .filter_map(|movement| movement["amount"].as_i64())
-        .sum();
-    match sum < 0 {
+        .map(i64::signum);
+    match signs.sum::<i64>() < 0 {
         true => dispute["amount"].as_i64().unwrap_or(0),
         false => 0,
     }

@@ -6,7 +6,26 @@ use serde_json::json;
 use super::*;
 
 fn read(intent: &Value, disputes: &[Value]) -> Payment {
-    payment(intent, disputes, &Amounts::new().unwrap()).unwrap()
+    payment(intent, disputes, &Amounts::new().unwrap(), "").unwrap()
+}
+
+#[test]
+fn a_payment_of_another_ledger_is_not_ours() {
+    let amounts = Amounts::new().unwrap();
+    for (theirs, ours, wallet) in [
+        (json!(null), "", Some("acme")),
+        (json!("eu"), "eu", Some("acme")),
+        (json!("eu"), "us", None),
+        (json!("eu"), "", None),
+        (json!(null), "eu", None),
+    ] {
+        let intent = json!({
+            "id": "pi_1", "status": "succeeded", "amount": 500, "amount_received": 500, "currency": "usd",
+            "metadata": {"walletd_wallet": "acme", "walletd_ledger": theirs}
+        });
+        let found = payment(&intent, &[], &amounts, ours).unwrap();
+        assert_eq!(found.wallet.as_deref(), wallet, "{theirs} {ours}");
+    }
 }
 
 #[test]
@@ -18,7 +37,7 @@ fn a_payment_intent_is_a_payment() {
         "latest_charge": {"id": "ch_1", "amount_refunded": 199, "disputed": true}
     });
     let disputes = [
-        json!({"amount": 1000, "status": "lost", "balance_transactions": [{"amount": -1081}, {"amount": -1500}]}),
+        json!({"amount": 1000, "status": "lost", "balance_transactions": [{"amount": -1081}]}),
         json!({"amount": 500, "status": "won", "balance_transactions": [{"amount": -541}, {"amount": 541}]}),
         json!({"amount": 700, "status": "warning_needs_response", "balance_transactions": []}),
     ];
@@ -29,6 +48,32 @@ fn a_payment_intent_is_a_payment() {
     assert_eq!(found.wallet.as_deref(), Some("acme"));
     assert_eq!(found.saved.unwrap().payment_method, "pm_1");
     assert!(is_disputed(&intent));
+}
+
+#[test]
+fn a_dispute_counts_while_its_money_is_withdrawn() {
+    let intent = json!({
+        "id": "pi_1", "status": "succeeded", "amount": 2500, "amount_received": 2500, "currency": "eur",
+        "latest_charge": {"id": "ch_1", "amount_refunded": 0, "disputed": true}
+    });
+    // An account in dollars: the rate was another one when the money came back.
+    for (movements, returned) in [
+        (vec![], 0),
+        (vec![-1081], 10),
+        (vec![-1081, 1081], 0),
+        (vec![-1081, 1070], 0),
+        (vec![-1081, 1090], 0),
+        (vec![1070, -1081], 0),
+        (vec![-1081, 1070, -1065], 10),
+    ] {
+        let movements: Vec<Value> = movements
+            .iter()
+            .map(|amount| json!({"amount": amount}))
+            .collect();
+        let dispute = json!({"amount": 1000, "balance_transactions": movements});
+        let found = read(&intent, std::slice::from_ref(&dispute)).returned;
+        assert_eq!(found, Decimal::from(returned), "{dispute}");
+    }
 }
 
 #[test]

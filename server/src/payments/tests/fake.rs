@@ -11,6 +11,8 @@ use crate::payments::provider::*;
 #[derive(Default)]
 pub struct Fake {
     payments: Mutex<HashMap<String, Payment>>,
+    /// The customers of charges. A charge is only found at its customer.
+    charged: Mutex<HashMap<String, String>>,
 }
 
 impl Fake {
@@ -40,12 +42,23 @@ impl Provider for Fake {
     }
 
     fn charge_saved<'a>(&'a self, request: &'a SavedCharge) -> Answer<'a, String> {
-        let id = format!("pay_{}", request.topup);
-        if request.saved.payment_method == "declined" {
-            return Box::pin(async { Err(ProviderError::Declined("card_declined".to_owned())) });
-        }
-        let known = self.payments.lock().unwrap().contains_key(&id);
+        let declined = |code: &str| Err(ProviderError::Declined(code.to_owned()));
+        let mut charged = self.charged.lock().unwrap();
+        let found = charged.iter().find(|(id, customer)| {
+            id.starts_with(&format!("pay_{}", request.topup)) && request.earlier.contains(customer)
+        });
+        let (known, id) = match found {
+            Some((id, _)) => (true, id.clone()),
+            None => (false, format!("pay_{}_{}", request.topup, charged.len())),
+        };
         if !known {
+            let Some(saved) = &request.saved else {
+                return Box::pin(async move { declined("no_saved_payment_method") });
+            };
+            if saved.payment_method == "declined" {
+                return Box::pin(async move { declined("card_declined") });
+            }
+            charged.insert(id.clone(), saved.customer.clone());
             self.set(Payment {
                 id: id.clone(),
                 wallet: Some(request.wallet.clone()),

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use tokio::sync::watch;
 use wallet_tests::Database;
 
 use super::fake::Fake;
 use crate::config::{Database as Settings, Secret};
 use crate::db::{Connections, PaymentLedger};
-use crate::ops::Metrics;
 use crate::payments::provider::{Money, Payment, Saved, Stage};
 use crate::payments::reconcile::{Failure, Outcome, Payments};
-use crate::payments::topups;
 
 /// Runs a test with a database and a provider.
-fn with<F: Future<Output = ()>>(test: impl FnOnce(Arc<Fake>, Payments, Arc<Database>) -> F) {
+pub(super) fn with<F: Future<Output = ()>>(
+    test: impl FnOnce(Arc<Fake>, Payments, Arc<Database>) -> F,
+) {
     let database = Arc::new(Database::new());
     let setup = "SELECT wallet.create_wallet('acme'); SELECT wallet.create_wallet('yen', 'JPY')";
     database.connect().batch_execute(setup).unwrap();
@@ -41,7 +40,7 @@ fn with<F: Future<Output = ()>>(test: impl FnOnce(Arc<Fake>, Payments, Arc<Datab
 }
 
 /// A query's number.
-async fn number(database: &Arc<Database>, query: String) -> Decimal {
+pub(super) async fn number(database: &Arc<Database>, query: String) -> Decimal {
     let database = database.clone();
     let read = move || {
         let text: String = database.connect().query_one(&query, &[]).unwrap().get(0);
@@ -50,13 +49,13 @@ async fn number(database: &Arc<Database>, query: String) -> Decimal {
     tokio::task::spawn_blocking(read).await.unwrap()
 }
 
-async fn run(database: &Arc<Database>, statements: String) {
+pub(super) async fn run(database: &Arc<Database>, statements: String) {
     let database = database.clone();
     let run = move || database.connect().batch_execute(&statements).unwrap();
     tokio::task::spawn_blocking(run).await.unwrap();
 }
 
-fn paid(id: &str, wallet: &str, amount: i64, currency: &str) -> Payment {
+pub(super) fn paid(id: &str, wallet: &str, amount: i64, currency: &str) -> Payment {
     Payment {
         id: id.to_owned(),
         wallet: Some(wallet.to_owned()),
@@ -74,7 +73,8 @@ fn paid(id: &str, wallet: &str, amount: i64, currency: &str) -> Payment {
     }
 }
 
-const BALANCE: &str = "SELECT (balance - debt)::text FROM wallet.balances WHERE wallet = ";
+pub(super) const BALANCE: &str =
+    "SELECT (balance - debt)::text FROM wallet.balances WHERE wallet = ";
 const WRONG: &str =
     "SELECT count(*)::text FROM wallet.balances b, wallet.verify(b.wallet) v WHERE NOT v.ok";
 
@@ -149,6 +149,29 @@ fn random_histories_seen_in_any_order_and_at_once_end_with_equal_books() {
 }
 
 #[test]
+fn more_than_was_paid_cannot_be_taken_back_and_is_told() {
+    with(|fake, payments, database| async move {
+        let mut payment = paid("pi_1", "acme", 100, "USD");
+        payment.returned = Decimal::from(120);
+        fake.set(payment.clone());
+        for _ in 0..2 {
+            assert_eq!(payments.reconcile("pi_1").await, Ok(Outcome::Capped));
+        }
+        let balance = || number(&database, format!("{BALANCE}'acme'"));
+        assert_eq!(balance().await, Decimal::ZERO);
+        // A part of it comes back, but not yet a part of what was paid.
+        payment.returned = Decimal::from(110);
+        fake.set(payment.clone());
+        assert_eq!(payments.reconcile("pi_1").await, Ok(Outcome::Capped));
+        assert_eq!(balance().await, Decimal::ZERO);
+        payment.returned = Decimal::from(30);
+        fake.set(payment);
+        assert_eq!(payments.reconcile("pi_1").await, Ok(Outcome::Booked));
+        assert_eq!(balance().await, Decimal::from(70));
+    });
+}
+
+#[test]
 fn a_payment_of_others_and_one_for_a_wallet_that_is_gone_book_nothing() {
     with(|fake, payments, database| async move {
         let mut foreign = paid("pi_1", "acme", 5, "USD");
@@ -179,44 +202,5 @@ fn a_payment_of_others_and_one_for_a_wallet_that_is_gone_book_nothing() {
         run(&database, "SELECT wallet.close_wallet('yen')".to_owned()).await;
         fake.set(paid("pi_4", "yen", 5, "JPY"));
         assert_eq!(sqlstate(payments.reconcile("pi_4").await), "WL004");
-    });
-}
-
-#[test]
-fn a_topup_is_charged_once_though_the_first_answer_was_lost() {
-    with(|fake, payments, database| async move {
-        fake.set(paid("pi_1", "acme", 20, "USD"));
-        payments.reconcile("pi_1").await.unwrap();
-        let rule = "SELECT wallet.set_topup_rule('acme', '{\"threshold\": 10, \"amount\": 50}'); \
-                    SELECT wallet.charge('acme', amount => 15)";
-        run(&database, rule.to_owned()).await;
-        let settings = topups::Settings {
-            methods: vec!["card".to_owned()],
-            lease: Duration::from_secs(30),
-            poll: Duration::from_millis(50),
-        };
-        let (stop, stopped) = watch::channel(false);
-        let task = topups::run(payments.clone(), settings, Metrics::default(), stopped);
-        let task = tokio::spawn(task);
-        let done = "SELECT count(*)::text FROM wallet.topups WHERE status = 'succeeded'";
-        for _ in 0..100 {
-            if number(&database, done.to_owned()).await == Decimal::ONE {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        drop(stop);
-        task.await.unwrap();
-        assert_eq!(
-            number(&database, format!("{BALANCE}'acme'")).await,
-            Decimal::from(55)
-        );
-        assert_eq!(fake.books().len(), 2);
-        let topup = fake
-            .books()
-            .into_iter()
-            .find(|one| one.topup.is_some())
-            .unwrap();
-        assert_eq!(payments.reconcile(&topup.id).await, Ok(Outcome::Unchanged));
     });
 }
