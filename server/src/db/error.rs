@@ -76,9 +76,9 @@ impl DbError {
             "40001" | "40P01" => DbError::Unavailable(Trouble::Conflict(refusal.sqlstate)),
             // statement_timeout, and lock_timeout where the role has one.
             "57014" | "55P03" => DbError::Unavailable(Trouble::TimedOut),
-            // The server stops or starts, or has no connection left, or a pooler gave the session
-            // to somebody who dropped its prepared statements.
-            state if state.starts_with("57P") || ["53300", "26000"].contains(&state) => {
+            // The server stops or starts, is a standby, or has no connection left, or a pooler gave
+            // the session to somebody who dropped its prepared statements.
+            state if state.starts_with("57P") || ["25006", "53300", "26000"].contains(&state) => {
                 DbError::Unavailable(Trouble::Lost(format!("{state}: {}", refusal.message)))
             }
             // A pooler says so of a connection that broke, maybe after the commit.
@@ -86,6 +86,18 @@ impl DbError {
                 DbError::Unknown(Trouble::Lost(format!("{state}: {}", refusal.message)))
             }
             _ => DbError::Refused(Box::new(refusal)),
+        }
+    }
+
+    /// The error of `BEGIN`. It has no other reason than the server: a standby refuses to begin a
+    /// transaction that writes, with 0A000.
+    pub fn not_begun(error: &ServerError) -> DbError {
+        match DbError::rolled_back(error) {
+            DbError::Refused(refusal) => DbError::Unavailable(Trouble::Lost(format!(
+                "{}: {}",
+                refusal.sqlstate, refusal.message
+            ))),
+            error => error,
         }
     }
 

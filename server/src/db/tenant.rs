@@ -207,13 +207,17 @@ fn outcome(
     ended: Result<(), Error>,
 ) -> Result<Option<Row>, DbError> {
     // The first error that PostgreSQL reports is the cause of those after it.
-    for step in [&begun, &set] {
-        if let Err(error) = step {
-            return Err(match error.as_db_error() {
-                Some(error) => DbError::rolled_back(error),
-                None => DbError::Unknown(Trouble::Lost(error.to_string())),
-            });
-        }
+    if let Err(error) = begun {
+        return Err(match error.as_db_error() {
+            Some(error) => DbError::not_begun(error),
+            None => DbError::Unknown(Trouble::Lost(error.to_string())),
+        });
+    }
+    if let Err(error) = set {
+        return Err(match error.as_db_error() {
+            Some(error) => DbError::rolled_back(error),
+            None => DbError::Unknown(Trouble::Lost(error.to_string())),
+        });
     }
     let rows = rows.map_err(|error| match error.as_db_error() {
         Some(error) => DbError::rolled_back(error),

@@ -1,5 +1,6 @@
 //! Calls of the worker's role: whether the database is ready, and the figures for monitoring.
 
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -119,14 +120,27 @@ impl Worker {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DbError> {
         let client = self.connections.get().await?;
-        let prepared = client.prepare_cached(statement).await;
-        let prepared = prepared.map_err(|error| DbError::before(&error))?;
-        let rows = client.query(&prepared, parameters).await;
-        rows.map_err(|error| match error.as_db_error() {
-            Some(error) => DbError::rolled_back(error),
-            None => DbError::Unknown(Trouble::Lost(error.to_string())),
-        })
+        let rows = query(&client, statement, parameters).await;
+        if let Err(DbError::Unavailable(Trouble::Lost(_)) | DbError::Unknown(_)) = rows {
+            // If it leads to a standby, it would still do so at the next call.
+            drop(Object::take(client));
+        }
+        rows
     }
+}
+
+async fn query(
+    client: &Object,
+    statement: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, DbError> {
+    let prepared = client.prepare_cached(statement).await;
+    let prepared = prepared.map_err(|error| DbError::before(&error))?;
+    let rows = client.query(&prepared, parameters).await;
+    rows.map_err(|error| match error.as_db_error() {
+        Some(error) => DbError::rolled_back(error),
+        None => DbError::Unknown(Trouble::Lost(error.to_string())),
+    })
 }
 
 pub(super) fn text(row: &Row, column: usize) -> Result<String, DbError> {
