@@ -1,7 +1,7 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-build setup-package demo psql start stop build test test-unit test-tidy test-pg test-regress \
-	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
+	test-isolation test-client test-property test-dump test-crash test-servers test-ha test-upgrade test-package \
 	test-simulation test-sqlsmith test-versions test-integrations test-pgspot test-docs test-walletd serve lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
@@ -83,6 +83,9 @@ test-integrations: setup ## the packages in integrations/, with the official SDK
 
 test-servers: setup ## a standby that reads and is promoted, and a subscriber
 	@scripts/run servers
+
+test-ha: setup ## failovers with Patroni, etcd and HAProxy: planned, killed, a lost machine; and what is lost then
+	@WALLET_HA=long scripts/run ha --nocapture
 
 test-upgrade: setup ## older versions with data, upgraded to this one
 	@scripts/run upgrade

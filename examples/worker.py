@@ -73,6 +73,7 @@ while True:
                 connection.execute("SELECT wallet.request_due_topups()")
                 work(connection)
                 select.select([connection.fileno()], [], [], POLL)
-    except psycopg.OperationalError as error:
+    # The second one: the server became a standby. Another connection leads to the new primary.
+    except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         print(error, file=sys.stderr)
         time.sleep(1)

@@ -168,6 +168,11 @@ case ${1:-} in
                 WALLET_SERVER=${data#"$PGDATA"-} "$WALLET_ROOT/scripts/server.sh" remove
             fi
         done
+        # All programs of the test of high availability work in one directory.
+        if [ -d "$SANDBOX/ha" ] && [ -z "$SERVER_NAME" ]; then
+            find /proc -maxdepth 2 -name cwd -lname "$SANDBOX/ha/*" 2>/dev/null |
+                sed -nE 's#^/proc/([0-9]+)/cwd$#\1#p' | xargs -r kill -9 || true
+        fi
         stop
         ;;
     restart) stop; start ;;

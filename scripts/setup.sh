@@ -106,6 +106,12 @@ look_for_test() {
     command -v sqlsmith >/dev/null || [ "$(uname)" = Darwin ] ||
         need sqlsmith 'sqlsmith, which makes up statements'
     command -v pgbouncer >/dev/null || need pgbouncer 'PgBouncer, through which pooled connections are tested'
+    command -v etcd >/dev/null || [ "$(uname)" = Darwin ] ||
+        need etcd-server 'etcd, in which two servers agree on which of them is the primary'
+    command -v patroni >/dev/null || [ "$(uname)" = Darwin ] ||
+        need patroni 'Patroni, which replaces a primary that fails'
+    PATH=$PATH:/usr/sbin command -v haproxy >/dev/null || [ "$(uname)" = Darwin ] ||
+        need haproxy 'HAProxy, which leads clients to the primary'
     command -v debootstrap >/dev/null || [ "$(uname)" = Darwin ] ||
         need debootstrap 'debootstrap, which makes clean systems to install into'
     command -v hledger >/dev/null || need hledger 'hledger, which checks journals'
@@ -169,6 +175,34 @@ install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null
 }
 
+# etcd, HAProxy and Patroni are services in their packages. Here they are programs that a test
+# starts: the packages must not start them now, and systemd must not at the next boot.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d status=0 service services=()
+    for service in etcd haproxy patroni; do
+        case " ${packages[*]} " in
+            *" $service"*) services+=("$service") ;;
+        esac
+    done
+    if [ ${#services[@]} -eq 0 ]; then
+        "$@"
+        return
+    fi
+    # An administrator's policy stays as it is.
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 0755 "$policy"
+    else
+        policy=''
+    fi
+    "$@" || status=$?
+    if [ -n "$policy" ]; then "${as_root[@]}" rm -f "$policy"; fi
+    if command -v systemctl >/dev/null; then
+        "${as_root[@]}" systemctl disable --quiet "${services[@]}" 2>/dev/null || true
+    fi
+    return "$status"
+}
+
 # A server package that is installed for the first time makes and starts a
 # cluster on port 5432, which nobody asked for here. The tree of a version that
 # is there already is never touched.
@@ -199,7 +233,7 @@ if [ ${#words[@]} -gt 0 ]; then
             give_up "$PG_SUPPORTED with headers: this distribution's default is another version; add the PostgreSQL project's archive (https://wiki.postgresql.org/wiki/Apt)"
         packages+=("${server[@]}")
     fi
-    without_cluster install "${packages[@]}"
+    without_services without_cluster install "${packages[@]}"
     look
     [ ${#words[@]} -eq 0 ] || give_up "${words[@]}"
 fi

@@ -61,6 +61,8 @@ while IFS= read -r name; do
         # A run that is known to agree, so that a change is judged by what it changes; 'make
         # test-simulation' makes others.
         simulation) stage "$name" env WALLET_SEED="${WALLET_SEED:-1795985937744785728}" scripts/run "$name" ;;
+        # It prints how long each failover took, or that it was skipped.
+        ha) stage "$name" scripts/run "$name" --nocapture ;;
         *) stage "$name" scripts/run "$name" ;;
     esac
 done < <(rust_tests)

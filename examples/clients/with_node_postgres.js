@@ -6,24 +6,49 @@ const { setTimeout: pause } = require('node:timers/promises')
 const { Client } = require('pg')
 
 const CHARGE = "SELECT cost, balance FROM wallet.charge('acme', amount => $1, idempotency_key => $2)"
-const ANSWER = 'INSERT INTO answers (request, answer) VALUES ($1, $2)'
+// A first attempt may have been committed although its answer did not arrive.
+const ANSWER = 'INSERT INTO answers (request, answer) VALUES ($1, $2) ON CONFLICT DO NOTHING'
+// Another transaction came first.
+const CONFLICTS = ['40001', '40P01']
+// The server stops, starts, or is a standby: another connection leads to the primary.
+const ELSEWHERE = ['57P01', '57P02', '57P03', '25006']
+
+// A connection that broke or leads to a server that cannot write. Only errors of the server have a
+// severity.
+const isLost = ({ severity, code }) => !severity || ELSEWHERE.includes(code) || code.startsWith('08')
+
+async function connected() {
+  const client = new Client()
+  // An idle connection that breaks is noticed by the next call.
+  client.on('error', () => {})
+  await client.connect()
+  return client
+}
 
 // Stores the charge and the answer, or neither. NUMERIC is a string in both directions: never
 // convert it to a Number.
 async function charge(db, request, answer, cost) {
   for (let attempt = 1; ; attempt++) {
     try {
-      await db.query('BEGIN')
-      const charged = await db.query(CHARGE, [cost, request])
-      await db.query(ANSWER, [request, answer])
-      await db.query('COMMIT')
+      db.client ??= await connected()
+      await db.client.query('BEGIN')
+      const charged = await db.client.query(CHARGE, [cost, request])
+      await db.client.query(ANSWER, [request, answer])
+      await db.client.query('COMMIT')
       return charged.rows[0]
     } catch (error) {
-      await db.query('ROLLBACK')
-      // A conflict with another transaction: run it again with the same key.
-      if (!['40001', '40P01'].includes(error.code) || attempt === 5) throw error
-      await pause(10 * 2 ** attempt)
+      const lost = isLost(error)
+      if (lost) {
+        db.client?.end().catch(() => {})
+        db.client = undefined
+      } else {
+        await db.client.query('ROLLBACK')
+      }
+      // Half a minute is long enough for a failover.
+      if (attempt === 20 || !(lost || CONFLICTS.includes(error.code))) throw error
     }
+    // Again, with the same key.
+    await pause(Math.min(2000, 10 * 2 ** attempt))
   }
 }
 
@@ -33,8 +58,7 @@ async function main() {
   await listener.connect()
   const heard = once(listener, 'notification')
   await listener.query('LISTEN wallet_events')
-  const db = new Client()
-  await db.connect()
+  const db = {}
 
   const { cost, balance } = await charge(db, 'req-1', 'forty-two', '0.000000000001')
   console.log(`charged ${cost}, ${balance} is left`)
@@ -52,7 +76,7 @@ async function main() {
   }
 
   await listener.end()
-  await db.end()
+  await db.client.end()
 }
 
 main()

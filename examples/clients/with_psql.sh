@@ -12,17 +12,21 @@ LISTEN wallet_events;
 BEGIN;
 SELECT format('charged %s, %s is left', cost, balance)
   FROM wallet.charge('acme', amount => :'cost', idempotency_key => :'request');
-INSERT INTO answers (request, answer) VALUES (:'request', :'answer');
+INSERT INTO answers (request, answer) VALUES (:'request', :'answer') ON CONFLICT DO NOTHING;
 COMMIT;
 SQL
     ); do
+        status=$?
         case $said in
-            # A conflict with another transaction: run it again with the same key.
-            *"ERROR:  40001:"* | *"ERROR:  40P01:"*) [ "$attempt" -lt 5 ] || break ;;
-            *) break ;;
+            # A conflict with another transaction, a server that stops or starts, or a standby.
+            *"ERROR:  40001:"* | *"ERROR:  40P01:"* | *"ERROR:  25006:"* | *"FATAL:  57P0"[123]*) ;;
+            # 2: the connection broke, or there is none.
+            *) [ "$status" -eq 2 ] || break ;;
         esac
+        # Again, with the same key and a new connection, for half a minute: longer than a failover.
+        [ "$attempt" -lt 60 ] || break
         attempt=$((attempt + 1))
-        sleep 0.1
+        sleep 0.5
     done
     printf '%s\n' "$said"
 }

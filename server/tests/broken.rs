@@ -101,6 +101,54 @@ fn a_read_that_is_lost_is_read_again_and_a_dead_database_is_told() {
     });
 }
 
+/// walletd with other connections for tenants.
+fn started(world: &World, tenants: &str) -> (crate::support::Walletd, Client) {
+    let walletd = crate::support::Walletd::start(&[
+        ("WALLETD_DATABASE__TENANTS", tenants),
+        ("WALLETD_DATABASE__WORKER", &world.settings[1].1),
+    ]);
+    let client = Client::new(walletd.http, world.acme.key.as_deref());
+    (walletd, client)
+}
+
+#[test]
+fn a_standby_is_a_503_until_it_is_the_primary() {
+    with(|world| {
+        let standby = wallet_tests::Server::standby();
+        let port = format!("port={}", standby.port());
+        let url = &world.settings[0].1;
+        // The standby is named first: the driver must go on to the primary.
+        let host = std::env::var("PGHOST").unwrap();
+        let both = url
+            .replace(&format!("host={host}"), &format!("host={host},{host}"))
+            .replace("port=54329", &format!("{port},54329"));
+        let (_both, client) = started(world, &format!("{both} target_session_attrs=read-write"));
+        send(&client, Some("k")).expect(201);
+
+        let (_alone, client) = started(world, &url.replace("port=54329", &port));
+        wait_for_reads(&client);
+        let answer = send(&client, Some("k")).problem(503, "unavailable");
+        assert!(answer.header("retry-after").is_some());
+        standby.promote();
+        let answer = send(&client, Some("k")).expect(200);
+        assert_eq!(answer.json["replayed"], true);
+        send(&client, Some("promoted")).expect(201);
+        world.verify();
+    });
+}
+
+/// Until the standby has replayed the charge.
+fn wait_for_reads(client: &Client) {
+    for _ in 0..400 {
+        let answer = client.get("/v1/wallet");
+        if answer.status == 200 && answer.json["balance"] == "99.00" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the standby does not answer");
+}
+
 #[test]
 fn a_lock_that_is_held_too_long_is_a_503_and_books_nothing() {
     let settings = [("WALLETD_DATABASE__STATEMENT_TIMEOUT", "400ms")];

@@ -23,12 +23,12 @@ impl Drop for Worker {
     }
 }
 
-fn worker(program: &str, script: &str, database: &Database, provider: &Provider) -> Worker {
+fn worker(program: &str, script: &str, database: &Database, pay_url: &str) -> Worker {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let child = Command::new(program)
         .arg(examples.join(script))
         .env("PGDATABASE", database.name())
-        .env("PAY_URL", provider.url("/payments"))
+        .env("PAY_URL", pay_url)
         .envs([("TIMEOUT", "0.2"), ("POLL", "0.2")])
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -124,7 +124,8 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
         client.execute(rule, &[&wallet]).unwrap();
     }
     let provider = Provider::start(&database, seed.thread(1), Duration::from_millis(400));
-    let start = || worker(program, script, &database, &provider);
+    let pay_url = provider.url("/payments");
+    let start = || worker(program, script, &database, &pay_url);
     let mut workers = vec![start(), start()];
     let over = AtomicBool::new(false);
     let ours: i32 = client
@@ -228,6 +229,46 @@ fn the_node_worker_survives_an_hour_of_faults() {
         "node",
         "worker.js",
     );
+}
+
+/// A worker whose connection leads to a server that cannot write looks for another one.
+fn a_while_on_a_standby(program: &str, script: &str) {
+    let database = Database::new();
+    let mut client = database.connect();
+    let can_only_read = |value: &str| {
+        let name = database.name();
+        let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+        let mut client = database.connect();
+        client
+            .batch_execute("SET default_transaction_read_only = off")
+            .unwrap();
+        client.batch_execute(&sql).expect("a setting");
+    };
+    can_only_read("on");
+    let mut worker = worker(program, script, &database, "http://127.0.0.1:1/");
+    // It calls at once, and then after a second.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(worker.0.try_wait().unwrap().is_none(), "{script} has ended");
+    can_only_read("off");
+    let begun = Instant::now();
+    let claims = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()
+                     AND query LIKE '%claim_events%'";
+    while client.query_one(claims, &[]).unwrap().get::<_, i64>(0) == 0 {
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(60), "{script} claims nothing");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_python_worker_survives_a_standby() {
+    a_while_on_a_standby(python_with("psycopg"), "worker.py");
+}
+
+#[test]
+fn the_node_worker_survives_a_standby() {
+    a_while_on_a_standby("node", "worker.js");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The programs of docs/clients.md print what the page says, although their transaction fails
-//! twice.
+//! The programs of docs/clients.md print what the page says, although their transaction fails four
+//! times.
 
 use std::process::Command;
 
@@ -7,17 +7,25 @@ use wallet_tests::{Database, audit, python_with};
 
 use crate::page::{Page, path_of};
 
-/// The first attempt to store an answer gets a serialization failure, the second a deadlock. A
-/// sequence is not rolled back, so it counts the attempts.
+/// The first attempt to store an answer gets a serialization failure, the second a deadlock. At the
+/// third one the connection ends. The fourth one has a connection to a standby, which is one at every
+/// later attempt, too. Sequences are not rolled back: they count the attempts, and remember the standby.
 const REFUSALS: &str = "
     CREATE SEQUENCE attempts;
+    CREATE SEQUENCE standby MINVALUE 0 START 0;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         CASE nextval('attempts')
             WHEN 1 THEN RAISE serialization_failure;
             WHEN 2 THEN RAISE deadlock_detected;
-            ELSE RETURN NEW;
+            WHEN 3 THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(10);
+            WHEN 4 THEN PERFORM setval('standby', pg_backend_pid());
+            ELSE NULL;
         END CASE;
+        IF pg_backend_pid() = (SELECT last_value FROM standby) THEN
+            RAISE read_only_sql_transaction;
+        END IF;
+        RETURN NEW;
     END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON answers FOR EACH ROW EXECUTE FUNCTION refuse();";
 
@@ -54,7 +62,7 @@ fn prints(mut program: Command) {
         .expect("what was done");
     assert_eq!(
         [0, 1, 2].map(|column| row.get::<_, i64>(column)),
-        [3, 1, 1],
+        [5, 1, 1],
         "attempts, answers, charges"
     );
     audit(&mut client, "acme");

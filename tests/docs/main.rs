@@ -3,6 +3,7 @@
 mod calls;
 mod chain;
 mod clients;
+mod configuration;
 mod digests;
 mod loader;
 mod page;

@@ -290,6 +290,15 @@ test('a connection that breaks is replaced, and the process lives', async () => 
   await pool.end();
 });
 
+test('a connection to a standby is dropped', async () => {
+  // As after a failover: the session that can only read says so with 25006.
+  const pool = new pg.Pool({ database: t.database, max: 1 });
+  await pool.query('SET default_transaction_read_only = on');
+  assert.equal((await new walleting.Wallet(pool, t.name).charge('1')).cost, '1.00');
+  assert.deepEqual(await t.ledger.charges(), ['1']);
+  await pool.end();
+});
+
 test('a broken connection during a call is an error of the call when attempts are over', async () => {
   const pool = new pg.Pool({ database: t.database, max: 2 });
   const wallet = new walleting.Wallet(pool, t.name, { retry: { reconnects: 0 } });

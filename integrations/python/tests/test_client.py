@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from conftest import DATABASE, Ledger
-from psycopg_pool import ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 import pg_wallet
 from pg_wallet import AsyncWallet, Retry, Wallet
@@ -249,6 +249,28 @@ def test_a_connection_that_breaks_is_replaced(wallet: Wallet, ledger: Ledger) ->
     # Every connection of the pool is dead; the pool replaces one at a time.
     patient = Wallet(wallet.pool, wallet.wallet, retry=Retry(reconnects=20))
     assert patient.charge(amount=1).cost == 1
+    assert ledger.charges() == [1]
+
+
+READ_ONLY = "SET default_transaction_read_only = on"
+
+
+def test_a_connection_to_a_standby_is_dropped(conninfo: str, name: str, ledger: Ledger) -> None:
+    # As after a failover: the session that can only read says so with 25006.
+    with ConnectionPool(conninfo, min_size=1, max_size=1, open=True) as pool:
+        with pool.connection() as connection:
+            connection.execute(READ_ONLY)
+        assert Wallet(pool, name).charge(amount=1).cost == 1
+    assert ledger.charges() == [1]
+
+
+async def test_an_async_connection_to_a_standby_is_dropped(
+    conninfo: str, name: str, ledger: Ledger
+) -> None:
+    async with AsyncConnectionPool(conninfo, min_size=1, max_size=1, open=False) as pool:
+        async with pool.connection() as connection:
+            await connection.execute(READ_ONLY)
+        assert (await AsyncWallet(pool, name).charge(amount=1)).cost == 1
     assert ledger.charges() == [1]
 
 

@@ -7,21 +7,43 @@
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPool};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgListener, PgPool};
 
-/// True for a conflict with another transaction: run it again with the same key.
-fn is_retryable(error: &sqlx::Error) -> bool {
+/// The way to go on after an error.
+enum Next {
+    /// A conflict with another transaction: run it again with the same key.
+    Again,
+    /// The connection broke, or leads to a server that stops, starts, or is a standby: the same on
+    /// another connection.
+    Elsewhere,
+    /// The wallet refused it.
+    Refused,
+}
+
+fn next(error: &sqlx::Error) -> Next {
     let code = error.as_database_error().and_then(|error| error.code());
-    matches!(code.as_deref(), Some("40001" | "40P01"))
+    match code.as_deref() {
+        Some("40001" | "40P01") => Next::Again,
+        Some("57P01" | "57P02" | "57P03" | "25006") => Next::Elsewhere,
+        Some(code) if code.starts_with("08") => Next::Elsewhere,
+        Some(_) => Next::Refused,
+        None => match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut => {
+                Next::Elsewhere
+            }
+            _ => Next::Refused,
+        },
+    }
 }
 
 async fn try_charge(
-    db: &PgPool,
+    connection: &mut PgConnection,
     request: &str,
     answer: &str,
     cost: Decimal,
 ) -> Result<(Decimal, Decimal), sqlx::Error> {
-    let mut transaction = db.begin().await?;
+    let mut transaction = connection.begin().await?;
     let charged = sqlx::query_as(
         "SELECT cost, balance FROM wallet.charge('acme', amount => $1, idempotency_key => $2)",
     )
@@ -29,7 +51,8 @@ async fn try_charge(
     .bind(request)
     .fetch_one(&mut *transaction)
     .await?;
-    sqlx::query("INSERT INTO answers (request, answer) VALUES ($1, $2)")
+    // A first attempt may have been committed although its answer did not arrive.
+    sqlx::query("INSERT INTO answers (request, answer) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(request)
         .bind(answer)
         .execute(&mut *transaction)
@@ -45,15 +68,31 @@ async fn charge(
     answer: &str,
     cost: Decimal,
 ) -> Result<(Decimal, Decimal), sqlx::Error> {
-    for attempt in 1..5 {
-        match try_charge(db, request, answer, cost).await {
-            Err(error) if is_retryable(&error) => {
-                tokio::time::sleep(Duration::from_millis(10 << attempt)).await
+    let mut attempt = 0;
+    loop {
+        let error = match db.acquire().await {
+            Ok(mut connection) => {
+                match try_charge(&mut connection, request, answer, cost).await {
+                    Ok(charged) => return Ok(charged),
+                    Err(error) => {
+                        if matches!(next(&error), Next::Elsewhere) {
+                            // The pool must not hand it out again.
+                            connection.close_on_drop();
+                        }
+                        error
+                    }
+                }
             }
-            done => return done,
+            Err(error) => error,
+        };
+        attempt += 1;
+        // Half a minute is long enough for a failover.
+        if attempt == 20 || matches!(next(&error), Next::Refused) {
+            return Err(error);
         }
+        // Again, with the same key.
+        tokio::time::sleep(Duration::from_millis((10 << attempt).min(2000))).await;
     }
-    try_charge(db, request, answer, cost).await
 }
 
 #[tokio::main(flavor = "current_thread")]

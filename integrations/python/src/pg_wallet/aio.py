@@ -273,6 +273,10 @@ class AsyncWallet(BaseWallet):
                     await connection.set_autocommit(True)
                     try:
                         return await _fetch(connection, statement)
+                    except psycopg.errors.ReadOnlySqlTransaction:
+                        # The server is a standby now: no other call may get this connection.
+                        await connection.close()
+                        raise
                     finally:
                         if connection.info.transaction_status == TransactionStatus.IDLE:
                             await connection.set_autocommit(autocommit)

@@ -273,6 +273,10 @@ class Wallet(BaseWallet):
                     connection.autocommit = True
                     try:
                         return _fetch(connection, statement)
+                    except psycopg.errors.ReadOnlySqlTransaction:
+                        # The server is a standby now: no other call may get this connection.
+                        connection.close()
+                        raise
                     finally:
                         if connection.info.transaction_status == TransactionStatus.IDLE:
                             connection.autocommit = autocommit
