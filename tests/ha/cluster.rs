@@ -88,7 +88,8 @@ impl Node {
 
     /// Starts Patroni, which starts PostgreSQL.
     pub fn start(&self, etcd: u16) {
-        let file = format!("{FILES}/patroni.yml");
+        let file = self.directory.with_file_name("patroni.yml");
+        let file = file.display().to_string();
         start("patroni", &self.directory, &[&file], &self.variables(etcd));
     }
 
@@ -136,6 +137,31 @@ fn config_of(ports: &[u16], user: &str) -> Config {
     config
 }
 
+/// Copies the files, because the server's user may not be able to reach the checkout. Only the
+/// creation of the nodes is different: it does not wait for the disk, which takes long on a machine
+/// that does other things.
+fn configure(directory: &Path) {
+    let read = |file: &str| std::fs::read_to_string(format!("{FILES}/{file}")).expect("a file");
+    let mut patroni = read("patroni.yml");
+    for step in ["    - data-checksums\n", "    - checkpoint: fast\n"] {
+        assert!(patroni.contains(step), "{step}");
+        patroni = patroni.replace(step, &format!("{step}    - no-sync\n"));
+    }
+    std::fs::write(directory.join("patroni.yml"), patroni).expect("a file");
+    std::fs::write(directory.join("haproxy.cfg"), read("haproxy.cfg")).expect("a file");
+}
+
+/// Removes a directory in the background: that takes seconds.
+fn remove(directory: &Path) {
+    let old = directory.with_extension(std::process::id().to_string());
+    if std::fs::rename(directory, &old).is_ok() {
+        let mut command = std::process::Command::new("rm");
+        let mut removal = command.arg("-rf").arg(&old).spawn().expect("rm starts");
+        // It goes on when the test has ended.
+        std::thread::spawn(move || removal.wait());
+    }
+}
+
 impl Cluster {
     /// Makes the cluster. What a killed run has left goes first.
     pub fn new() -> Cluster {
@@ -143,10 +169,11 @@ impl Cluster {
             PathBuf::from(std::env::var("SANDBOX").expect("SANDBOX is set by scripts/run"));
         let at = sandbox.join("ha");
         sweep(&at);
-        std::fs::remove_dir_all(&at).unwrap_or_default();
+        remove(&at);
         for below in ["", "etcd", "haproxy", "a", "b"] {
             directory(&at.join(below));
         }
+        configure(&at);
         let node = |name: &'static str| Node {
             name,
             directory: at.join(name),
@@ -203,7 +230,7 @@ impl Cluster {
             .into_iter()
             .map(|(name, value)| (format!("WALLET_{name}"), value))
             .collect();
-        let file = format!("{FILES}/haproxy.cfg");
+        let file = self.directory.join("haproxy.cfg").display().to_string();
         // -db: in the foreground.
         start(
             "haproxy",
@@ -301,6 +328,6 @@ impl Drop for Cluster {
             eprintln!("{}", self.log());
         }
         sweep(&self.directory);
-        std::fs::remove_dir_all(&self.directory).unwrap_or_default();
+        remove(&self.directory);
     }
 }

@@ -126,7 +126,7 @@ fn client(cluster: &Cluster, book: &Book, mut seed: Seed, scene: &str, number: u
             Ok(answer) => book.add(call, answer),
             Err(state) => panic!("{call:?} was refused with {state}"),
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -181,7 +181,7 @@ pub fn during<T>(
                 clients.spawn(move || client(cluster, book, seed, name, number));
             }
             let _over = Then(&book.over);
-            book.wait_for(200);
+            book.wait_for(150);
             scene()
         })
     })
