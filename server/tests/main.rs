@@ -21,5 +21,6 @@ mod schedule;
 mod secrets;
 mod support;
 mod tenants;
+mod usage;
 mod verifiers;
 mod workers;
