@@ -293,8 +293,8 @@ fn a_claim_costs_nothing_for_other_wallets_and_for_old_charges() {
         client
             .batch_execute(&format!(
                 "SELECT count(wallet.create_wallet('w-{step}-' || i)) FROM generate_series(1, 400) i;
-                 SELECT count(wallet.set_destination('w-{step}-' || i, 'email', 'a@example.com')) FROM generate_series(1, 400) i;
-                 SELECT count(wallet.charge('a', amount => 0.001)) FROM generate_series(1, 2000)"
+                 SELECT count(*) FROM generate_series(1, 400) i, wallet.set_destination('w-{step}-' || i, 'email', 'a@example.com');
+                 SELECT count(wallet.charge('a', amount => 0.001)) FROM generate_series(1, 1000)"
             ))
             .unwrap();
     }

@@ -110,7 +110,7 @@ SELECT balance FROM wallet.fund('de_u', 100);
 SELECT balance FROM wallet.charge('de_u', amount => 1);
 SELECT name, secret FROM wallet.set_destination('de_u', 'webhook', 'https://example.com', '{usage_charged}', secret => 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=');
 SELECT count(*) FROM wallet.claim_deliveries() WHERE wallet = 'de_u';
-SELECT balance FROM wallet.charge('de_u', amount => 2, user_id => 'ada', team => 'red', model => 'm', provider => 'p', event_at => '2026-01-01Z', tags => '{"task": "t"}');
+SELECT balance FROM wallet.charge('de_u', amount => 2, user_id => 'ada', team => 'red', tags => '{"task": "t"}');
 SELECT entry_id AS second FROM wallet.charge('de_u', amount => 3, idempotency_key => 'k') \gset
 SELECT balance FROM wallet.refund('de_u', :'second', 1);
 SELECT count(*) FROM wallet.deliveries WHERE wallet_id = 'de_u';
