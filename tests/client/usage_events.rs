@@ -286,9 +286,15 @@ fn a_claim_costs_nothing_for_other_wallets_and_for_old_charges() {
     for step in 0..3 {
         client.batch_execute("ANALYZE").unwrap();
         drain(&mut client);
-        let idle = pages(&mut client, "SELECT * FROM wallet.claim_deliveries()");
+        let idle = pages(
+            &mut client,
+            "SELECT * FROM wallet.claim_deliveries(lease => '50 ms')",
+        );
         client.batch_execute(charge).unwrap();
-        let busy = pages(&mut client, "SELECT * FROM wallet.claim_deliveries()");
+        let busy = pages(
+            &mut client,
+            "SELECT * FROM wallet.claim_deliveries(lease => '50 ms')",
+        );
         measured.push((idle, busy));
         client
             .batch_execute(&format!(
