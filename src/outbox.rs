@@ -136,6 +136,7 @@ names! {
     HoldDenied "hold_denied" "A hold that waited was denied.";
     WalletFrozen "wallet_frozen" "A wallet was frozen.";
     UsageUnread "usage_unread" "A usage object has a number that nothing reads, at a place that is new.";
+    UsageCharged "usage_charged" "Charges of a wallet, for destinations that name this event.";
     RunOutNear "wallet_run_out_near" "At the recent spending rate, the balance lasts fewer days than the configured threshold.";
 }
 
@@ -177,7 +178,8 @@ thread_local! {
     static IDS: RefCell<ContextV7> = RefCell::new(ContextV7::new().with_additional_precision());
 }
 
-fn next_id() -> [u8; 16] {
+/// The id of a new event.
+pub fn next_id() -> [u8; 16] {
     IDS.with_borrow(|context| Uuid::new_v7(IdTime::now(context)).into_bytes())
 }
 

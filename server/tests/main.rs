@@ -23,5 +23,6 @@ mod schedule;
 mod secrets;
 mod support;
 mod tenants;
+mod usage;
 mod verifiers;
 mod workers;

@@ -16,15 +16,21 @@ CREATE TABLE wallet.destinations (
     changed_at         timestamptz NOT NULL,
     actor              text,
     metadata           jsonb,
+    usage_cursor       jsonb,
+    usage_event_id     uuid,
     PRIMARY KEY (wallet_id, name),
     CONSTRAINT destination_is_signed CHECK ((kind = 'webhook') = (signing_secret IS NOT NULL))
 );
+-- A claim looks for new charges only here. Wallets that did not ask for usage_charged cost nothing.
+CREATE INDEX destinations_usage ON wallet.destinations (wallet_id) WHERE usage_cursor IS NOT NULL;
 COMMENT ON TABLE wallet.destinations IS 'Where the events of a wallet or, with *, of all wallets are delivered to.';
 COMMENT ON COLUMN wallet.destinations.address IS 'The part of the target that is no secret: the server of a URL, or the e-mail address.';
 COMMENT ON COLUMN wallet.destinations.events IS 'The names of the events to deliver; NULL: all.';
 COMMENT ON COLUMN wallet.destinations.target_secret IS 'The URL or e-mail address. The URL of a chat service is a password, so nobody reads it except through claim_deliveries().';
 COMMENT ON COLUMN wallet.destinations.signing_secret IS 'Signs the requests to a webhook.';
 COMMENT ON COLUMN wallet.destinations.previous_secret IS 'Signs the requests too, until previous_until.';
+COMMENT ON COLUMN wallet.destinations.usage_cursor IS 'The cursor of changes() after the last charge of an event usage_charged; NULL: the destination has no such events.';
+COMMENT ON COLUMN wallet.destinations.usage_event_id IS 'The last event usage_charged. The next one is made when its delivery has ended.';
 
 CREATE TABLE wallet.deliveries (
     wallet_id       text NOT NULL,

@@ -2,11 +2,12 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::Level;
+use crate::access::rights::{ALL_WALLETS, Level};
 use crate::api::events;
 use crate::args;
 use crate::delivery::destinations::{self, Destination, Signed};
 use crate::delivery::target::{Kind, check_secret};
+use crate::delivery::usage;
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -45,6 +46,30 @@ fn given_secret(kind: Kind, secret: Option<&str>) -> Result<Option<&str>> {
     }
 }
 
+/// The names of the events to deliver. Charges go to webhooks of single wallets only: a message per
+/// batch is no use to people, and a webhook of all wallets would make each claim search them all.
+fn wanted_events(
+    wallet: &str,
+    kind: Kind,
+    events: Option<Vec<Option<String>>>,
+) -> Result<Option<Vec<String>>> {
+    let names = events::names(events)?;
+    let wants_usage = names.iter().flatten().any(|event| event == usage::EVENT);
+    let (detail, hint) = match (wants_usage, kind, wallet) {
+        (true, Kind::Webhook, ALL_WALLETS) => (
+            "The destination is one of all wallets.".to_owned(),
+            "Set a webhook of each wallet whose charges are to be delivered, or read changes().",
+        ),
+        (true, Kind::Webhook, _) | (false, ..) => return Ok(names),
+        (true, ..) => (
+            format!("Messages of kind {} have no batches.", kind.as_str()),
+            "Leave the event out, or set a webhook.",
+        ),
+    };
+    let message = format!("{} cannot be delivered to this destination", usage::EVENT);
+    Err(Error::argument(message).detail(detail).hint(hint))
+}
+
 /// Sets a destination of a wallet's events. Returns the signing secret of a new webhook.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
@@ -78,7 +103,7 @@ fn set_destination(
             kind,
             target,
             address: kind.address(target)?,
-            events: events::names(events)?,
+            events: wanted_events(wallet, kind, events)?,
             secret: given_secret(kind, secret)?,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,

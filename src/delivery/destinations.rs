@@ -2,6 +2,7 @@
 
 use crate::access::rights::ALL_WALLETS;
 use crate::delivery::target::Kind;
+use crate::delivery::usage;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::pg::clock;
@@ -30,7 +31,9 @@ statement!(
 );
 
 statement!(
-    /// A webhook keeps its signing secret unless another one is given.
+    /// A webhook keeps its signing secret unless another one is given. A destination that already
+    /// has the event `usage_charged` keeps its cursor. Another one begins after the charges that
+    /// are committed.
     SET,
     [
         TEXTOID,
@@ -42,21 +45,31 @@ statement!(
         TEXTOID,
         TIMESTAMPTZOID,
         TEXTOID,
-        JSONBOID
+        JSONBOID,
+        BOOLOID
     ],
     "INSERT INTO wallet.destinations AS d
-        (wallet_id, name, kind, address, target_secret, events, signing_secret, created_at, changed_at, actor, metadata)
+        (wallet_id, name, kind, address, target_secret, events, signing_secret, created_at, changed_at, actor, metadata, usage_cursor)
      SELECT $1, $2, $3, $4, $5, $6,
             CASE WHEN $3 = 'webhook' THEN coalesce($7, (
                 SELECT o.signing_secret FROM wallet.destinations o WHERE o.wallet_id = $1 AND o.name = $2)) END,
-            $8, $8, $9, $10
+            $8, $8, $9, $10,
+            CASE WHEN $11 THEN jsonb_build_object('wallets', jsonb_build_object($1, (
+                SELECT jsonb_build_array((lpad(to_hex(greatest(extract(epoch FROM $8) * 1000 - 600000, 0)::bigint), 12, '0') || repeat('0', 20))::uuid)
+                       || coalesce(jsonb_agg(coalesce(a.seq, 0) ORDER BY g.lane), '[]')
+                  FROM generate_series(-1, (
+                       SELECT max(m.lane) FROM wallet.allowances m
+                        WHERE m.wallet_id = $1 AND m.allowance_id = '00000000-0000-0000-0000-000000000000')) AS g(lane)
+                  LEFT JOIN wallet.allowances a
+                    ON a.wallet_id = $1 AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane = g.lane))) END
      ON CONFLICT (wallet_id, name) DO UPDATE
         SET kind = excluded.kind, address = excluded.address, target_secret = excluded.target_secret,
             events = excluded.events, changed_at = excluded.changed_at, actor = excluded.actor,
             metadata = excluded.metadata,
             signing_secret = excluded.signing_secret,
             previous_secret = CASE WHEN excluded.signing_secret = d.signing_secret THEN d.previous_secret END,
-            previous_until = CASE WHEN excluded.signing_secret = d.signing_secret THEN d.previous_until END"
+            previous_until = CASE WHEN excluded.signing_secret = d.signing_secret THEN d.previous_until END,
+            usage_cursor = CASE WHEN $11 THEN coalesce(d.usage_cursor, excluded.usage_cursor) END"
 );
 
 statement!(
@@ -138,6 +151,8 @@ fn once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<Option<String>>)
 /// Adds a destination, or changes the one with that name. A webhook gets a signing secret if it has
 /// none.
 pub fn set(new: &Destination<'_>, call: IdempotentCall<'_>) -> Result<Signed> {
+    let names = new.events.iter().flatten();
+    let wants_usage = names.into_iter().any(|event| event == usage::EVENT);
     once(call, || {
         let rows = FIND.run(&[Value::Text(new.wallet), Value::Text(new.name)])?;
         if rows.is_empty() {
@@ -159,6 +174,7 @@ pub fn set(new: &Destination<'_>, call: IdempotentCall<'_>) -> Result<Signed> {
             Value::Time(clock::now()),
             Value::OptText(new.actor),
             Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+            Value::Bool(wants_usage),
         ])?;
         Ok(made)
     })

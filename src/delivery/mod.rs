@@ -4,3 +4,4 @@
 pub mod destinations;
 pub mod queue;
 pub mod target;
+pub mod usage;

@@ -9,6 +9,7 @@
 //! the pause that `retry_delivery` asked for.
 
 use crate::access::rights::{ALL_WALLETS, Need, reach};
+use crate::delivery::usage;
 use crate::error::{Code, Error, Result};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
@@ -176,6 +177,7 @@ pub fn claim(session: &Session, max: i64, batch: i64, lease: i64) -> Result<Vec<
     let now = clock::now();
     let until = Timestamp(now.0.saturating_add(lease));
     let reach = reach(session, Need::Events)?;
+    usage::emit(reach.as_deref(), now, max)?;
     let heads = HEADS.run(&[
         Value::Time(now),
         Value::OptTexts(reach.as_deref()),

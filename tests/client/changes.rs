@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use wallet_tests::{Database, Roles, Seed, pages, scale};
 
-const WALLETS: [(&str, u32); 4] = [("a", 1), ("b", 4), ("c", 2), ("d", 1)];
+pub const WALLETS: [(&str, u32); 4] = [("a", 1), ("b", 4), ("c", 2), ("d", 1)];
 
 /// A reader with its copy of the ledger.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Copy {
 }
 
 /// Books in transactions that stay open for a while and often roll back.
-fn write(mut client: Client, mut seed: Seed, number: usize) {
+pub fn write(mut client: Client, mut seed: Seed, number: usize) {
     client
         .batch_execute("SET deadlock_timeout = '20ms'")
         .unwrap();
@@ -103,7 +103,7 @@ fn write(mut client: Client, mut seed: Seed, number: usize) {
 }
 
 /// Moves entries and lanes meanwhile.
-fn upkeep(mut client: Client, mut seed: Seed, done: &AtomicBool) {
+pub fn upkeep(mut client: Client, mut seed: Seed, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         let (wallet, _) = WALLETS[seed.below(4) as usize];
         let sql = match seed.below(3) {
@@ -117,7 +117,7 @@ fn upkeep(mut client: Client, mut seed: Seed, done: &AtomicBool) {
     }
 }
 
-fn setup(client: &mut Client) {
+pub fn setup(client: &mut Client) {
     for (wallet, lanes) in WALLETS {
         client
             .batch_execute(&format!("SELECT wallet.create_wallet('{wallet}', lanes => {lanes}); SELECT wallet.fund('{wallet}', 1000)"))

@@ -51,6 +51,7 @@ mod topups;
 mod transactions;
 mod tree;
 mod unpriced;
+mod usage_events;
 mod usage_groups;
 mod valuation;
 mod waiting;

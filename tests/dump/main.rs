@@ -117,6 +117,7 @@ fn fill(database: &Database) {
     client
         .batch_execute(
             "SELECT wallet.set_destination('acme', 'webhook', 'https://example.com/hook'),
+                    wallet.set_destination('acme', 'webhook', 'https://example.com/usage', '{usage_charged}', 'usage'),
                     wallet.set_destination('*', 'email', 'events@example.com', '{topup_requested}');
              SELECT wallet.create_wallet('org', lanes => 2), wallet.create_wallet('team');
              SELECT wallet.fund('org', 50), wallet.set_parent('team', 'org');

@@ -104,6 +104,29 @@ CALL regress.fails($$ SELECT wallet.claim_deliveries(batch => 0) $$);
 CALL regress.fails($$ SELECT wallet.finish_delivery('de_a', NULL) $$);
 CALL regress.fails($$ SELECT wallet.finish_delivery('de_a', '00000000-0000-0000-0000-000000000001') $$);
 CALL regress.fails(format('SELECT wallet.retry_delivery(%L, %L, max_attempts => 0)', 'de_a', :'first'));
+-- Charges in batches, for a webhook that names the event: those after it was set, and no refunds.
+SELECT wallet FROM wallet.create_wallet('de_u', lanes => 2);
+SELECT balance FROM wallet.fund('de_u', 100);
+SELECT balance FROM wallet.charge('de_u', amount => 1);
+SELECT name, secret FROM wallet.set_destination('de_u', 'webhook', 'https://example.com', '{usage_charged}', secret => 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=');
+SELECT count(*) FROM wallet.claim_deliveries() WHERE wallet = 'de_u';
+SELECT balance FROM wallet.charge('de_u', amount => 2, user_id => 'ada', team => 'red', tags => '{"task": "t"}');
+SELECT entry_id AS second FROM wallet.charge('de_u', amount => 3, idempotency_key => 'k') \gset
+SELECT balance FROM wallet.refund('de_u', :'second', 1);
+SELECT count(*) FROM wallet.deliveries WHERE wallet_id = 'de_u';
+SELECT kind, destination, event, threshold, payload ->> 'balance' AS balance, payload ->> 'currency' AS currency, c ->> 'cost' AS cost,
+       c - 'entry_id' - 'at' - 'cost' - 'used_at' AS charge
+  FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u' ORDER BY c ->> 'cost';
+SELECT event, done_at = created_at AS done FROM wallet.events WHERE wallet = 'de_u' AND event = 'usage_charged';
+SELECT wallet.finish_delivery(wallet, delivery_id) FROM wallet.delivery_list WHERE wallet = 'de_u' AND status = 'waiting';
+-- Archived before it was read.
+SELECT cost FROM wallet.charge('de_u', amount => 4);
+SELECT count(*) > 0 AS archived FROM wallet.archive('de_u', clock_timestamp());
+SELECT c ->> 'cost' AS cost FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u';
+SELECT wallet.drop_destination('de_u');
+SELECT status, last_error FROM wallet.delivery_list WHERE wallet = 'de_u' ORDER BY event_id;
+CALL regress.fails($$ SELECT wallet.set_destination('*', 'webhook', 'https://example.com', '{usage_charged}') $$);
+CALL regress.fails($$ SELECT wallet.set_destination('de_u', 'slack', 'https://example.com', '{usage_charged}') $$);
 -- A wallet has at most a hundred.
 SELECT count(*) FROM (SELECT wallet.set_destination('de_b', 'email', 'a@example.com', name => 'd' || i) FROM generate_series(1, 100) i) d;
 CALL regress.fails($$ SELECT wallet.set_destination('de_b', 'email', 'a@example.com', name => 'one more') $$);
