@@ -36,7 +36,13 @@ fn arguments(client: &mut Client) -> Vec<Argument> {
         .unwrap();
     let argument = |row: postgres::Row| {
         let comment: String = row.get(4);
-        let codes = comment.split("Errors: ").nth(1).unwrap_or("");
+        // A comment may refer to another function for some codes.
+        let listed = comment.split("Errors: ").nth(1).unwrap_or("");
+        let codes = if listed.contains("of charge") {
+            ""
+        } else {
+            listed
+        };
         let codes = codes.split([',', ' ', '.']).filter(|code| {
             code.len() == 5
                 && code
