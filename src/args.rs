@@ -252,7 +252,8 @@ pub fn day(argument: &str, value: Option<Date>) -> Result<Option<Date>> {
         Some(day) if !days.contains(&i64::from(i32::from(day))) => {
             Err(Error::argument(format!("{argument} is out of range"))
                 .detail("It must be a day in the years 1 to 9999.")
-                .hint("Give a day such as 2030-01-31."))
+                .hint("Give a day such as 2030-01-31.")
+                .about(argument))
         }
         day => Ok(day),
     }

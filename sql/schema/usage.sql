@@ -322,6 +322,12 @@ BEGIN
             DETAIL = 'A span of time begins at "from" or with from_day, and ends before "to" or before to_day.',
             HINT = 'Give one of the two.';
     END IF;
+    -- The calendar of dates is larger than that of points in time.
+    IF from_day NOT BETWEEN '0001-01-01' AND '9999-12-31' OR to_day NOT BETWEEN '0001-01-01' AND '9999-12-31' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'from_day or to_day is out of range',
+            DETAIL = format('The days are %s and %s; the calendar of reports has the years 1 to 9999.', coalesce(from_day::text, 'NULL'), coalesce(to_day::text, 'NULL')),
+            HINT = 'Leave a day out for no bound.';
+    END IF;
     first := coalesce("from", wallet.day_begins(from_day, span_in.time_zone));
     last := coalesce("to", wallet.day_begins(to_day, span_in.time_zone));
     IF first > last THEN

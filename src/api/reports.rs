@@ -84,6 +84,7 @@ fn set_chargeback_rule(
         let rules = ["none", "even", "use", "fixed"];
         let rule = args::word("rule", rule, &rules, |word| word, &[])?;
         check_shares(shares, rule == "fixed")?;
+        let effective_from = args::day("effective_from", effective_from)?;
         let call = Call::new("set_chargeback_rule", wallet)
             .by(actor)?
             .noting(metadata)?

@@ -11,6 +11,9 @@ use crate::pg::jsonb::{Json, Jsonb};
 use crate::storage::plan::{Run, Value, statement};
 use pgrx::datum::Date;
 
+// The first open month begins at the closing or later, so a month that the closing cuts keeps its
+// rule. A change of the time zone moves the closing by 26 hours at most, which is less than a month.
+// So the rule of a month that was closed in the former zone cannot be replaced in the new one.
 statement!(
     SET_RULE,
     [
@@ -23,8 +26,11 @@ statement!(
         DATEOID
     ],
     "WITH open AS (
-         SELECT coalesce(date_trunc('month', timezone(w.time_zone, $6))::date, '-infinity') AS month
-           FROM wallet.wallets w WHERE w.wallet_id = $1
+         SELECT coalesce((CASE WHEN date_trunc('month', c.at) = c.at THEN c.at
+                               ELSE date_trunc('month', c.at) + interval '1 month' END)::date,
+                         '-infinity') AS month
+           FROM (SELECT timezone(w.time_zone, $6) AS at
+                   FROM wallet.wallets w WHERE w.wallet_id = $1) c
      ), start AS (
          SELECT coalesce(date_trunc('month', $7::timestamp)::date, o.month) AS month, o.month AS open
            FROM open o

@@ -333,6 +333,14 @@ pub fn of(
     let [from_day, to_day] = days;
     let span = SPAN.run(&[Value::Text(wallet), from, to, from_day, to_day])?;
     let (from, to): (Option<Timestamp>, Option<Timestamp>) = (span.get(0, 0), span.get(0, 1));
+    // The assertions of balances need days. An infinite span has none at this end.
+    if from.is_some_and(|from| !from.is_finite() && from > clock::now())
+        || to.is_some_and(|to| !to.is_finite() && to < clock::now())
+    {
+        return Err(Error::argument("the span of time is infinitely far away")
+            .detail("It begins at infinity, or ends at -infinity.")
+            .hint("Leave a bound out for all times."));
+    }
     // An entry counts from its booking, so what was known at a time ends at that time.
     let known = as_of.map(|at| Timestamp(at.0.saturating_add(1)));
     let to = to.into_iter().chain(known).min();

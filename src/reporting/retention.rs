@@ -5,7 +5,9 @@
 //!
 //! *No retry books twice.* Keys of entries are kept permanently, and so are the answers of calls
 //! that book something later, create something or add to something. Only answers of calls that set
-//! a state are dropped: such a call, repeated after that, sets the state again.
+//! a state are dropped: such a call, repeated after that, sets the state again. The answers of calls
+//! that close or open a period, or set a rule of cost allocation, are kept: repeated late, such a
+//! call would change the reports of months that were closed since.
 
 use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
@@ -81,8 +83,7 @@ statement!(
         "requests",
         "t.created_at < $1 AND t.call IN ('set_member', 'set_members', 'drop_member', 'set_limit', 'set_limits', 'drop_limit',
              'set_model_rules', 'set_ip_rules', 'set_devices', 'update_wallet', 'freeze_wallet', 'unfreeze_wallet', 'set_lanes',
-             'use_price_list', 'set_chargeback_rule', 'set_run_out_alert', 'set_topup_rule', 'set_bonus', 'set_retention',
-             'close_period', 'reopen_period')"
+             'use_price_list', 'set_run_out_alert', 'set_topup_rule', 'set_bonus', 'set_retention')"
     )
 );
 // A rule with a maximum for its lifetime counts all of its top-ups, and one with a maximum per year

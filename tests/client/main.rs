@@ -7,6 +7,7 @@ mod accounting;
 mod balances_at;
 mod batch;
 mod caches;
+mod calendar;
 mod card_data;
 mod carry;
 mod chain;

@@ -297,6 +297,49 @@ fn a_late_retry_books_nothing() {
     assert_eq!(state(&mut client), before);
 }
 
+/// The answers of calls that decide what a closed month says are kept permanently.
+#[test]
+fn a_late_retry_opens_no_month_and_changes_no_rule() {
+    let database = Database::new();
+    let mut client = database.connect();
+    open(&mut client);
+    let state = |client: &mut Client| -> String {
+        client
+            .query_one(
+                "SELECT (SELECT jsonb_agg(p.closed_until) FROM wallet.periods p)::text
+                     || (SELECT jsonb_agg(r.rule ORDER BY r.effective_from) FROM wallet.chargeback_rules r)::text",
+                &[],
+            )
+            .unwrap()
+            .get(0)
+    };
+    let calls = [
+        "SELECT wallet.close_period('acme', '2021-01-01Z', idempotency_key => 'k')",
+        "SELECT wallet.set_chargeback_rule('acme', 'even', idempotency_key => 'k')",
+        "SELECT wallet.reopen_period('acme', idempotency_key => 'k')",
+        "SELECT wallet.close_period('*', '2021-01-01Z', idempotency_key => 'k')",
+        "SELECT wallet.reopen_period('*', idempotency_key => 'k')",
+    ];
+    for call in calls {
+        client.batch_execute(call).unwrap();
+    }
+    client
+        .batch_execute(
+            "SELECT wallet.set_chargeback_rule('acme', 'use');
+             SELECT wallet.close_period('acme', '2022-01-01Z');
+             SELECT wallet.close_period('*', '2023-01-01Z');
+             SELECT wallet.set_retention('answers', '7 days')",
+        )
+        .unwrap();
+    pass(&mut client, 500);
+    maintained(&mut client);
+    let before = state(&mut client);
+    for call in calls {
+        client.batch_execute(call).unwrap();
+    }
+    assert_eq!(state(&mut client), before);
+}
+
 /// A hold of the test below, and how it is closed.
 struct Way {
     wallet: &'static str,

@@ -127,3 +127,29 @@ SELECT bool_and(ok) AS verified FROM wallet.verify_chain('cp');
 SELECT bool_and(ok) AS verified FROM wallet.verify('cp2');
 CALL regress.fails($$ UPDATE wallet.ledger SET used_at = NULL WHERE wallet_id = 'cp2' $$);
 SELECT regress.broken(w) FROM unnest(ARRAY['cp', 'cp2', 'cp3']) w;
+
+-- A month that a closing cuts keeps its rule, and a change of the time zone opens no closed month.
+SELECT wallet FROM wallet.create_wallet('cpz', time_zone => 'America/New_York');
+SELECT wallet.set_chargeback_rule('cpz', 'even');
+SELECT wallet.close_period('cpz', '2026-04-01 04:00Z');
+SELECT wallet.set_chargeback_rule('cpz', 'use');
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'none', effective_from => '2026-03-31') $$);
+-- The closing is on 1 April in New York, on 31 March in Honolulu, and later on 1 April in Tokyo.
+SELECT wallet FROM wallet.update_wallet('cpz', time_zone => 'Pacific/Honolulu');
+SELECT wallet.set_chargeback_rule('cpz', 'none');
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'none', effective_from => '2026-03-31') $$);
+SELECT rule, effective_from FROM wallet.chargeback_rules WHERE wallet_id = 'cpz' ORDER BY effective_from;
+SELECT wallet FROM wallet.update_wallet('cpz', time_zone => 'Asia/Tokyo');
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'use', effective_from => '2026-04-30') $$);
+SELECT wallet.set_chargeback_rule('cpz', 'use');
+SELECT rule, effective_from FROM wallet.chargeback_rules WHERE wallet_id = 'cpz' ORDER BY effective_from;
+SELECT wallet.close_period('cpz', '2026-05-17Z');
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => '2026-05-18') $$);
+SELECT wallet.set_chargeback_rule('cpz', 'even');
+SELECT rule, effective_from FROM wallet.chargeback_rules WHERE wallet_id = 'cpz' ORDER BY effective_from;
+-- A day is one of the calendar of reports.
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => 'infinity') $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => '-infinity') $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => '5874897-12-31') $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => '0044-03-15 BC') $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('cpz', 'even', effective_from => '10000-01-01') $$);
