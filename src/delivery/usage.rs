@@ -80,10 +80,13 @@ statement!(
                     'user_id', (p.entry).user_id, 'team', (p.entry).team, 'key_id', (p.entry).key_id,
                     'provider', (p.entry).provider, 'model', (p.entry).model, 'service', (p.entry).service,
                     'region', (p.entry).region, 'service_tier', (p.entry).service_tier,
+                    'input_tokens', u.used -> 'gen_ai.usage.input_tokens',
+                    'output_tokens', u.used -> 'gen_ai.usage.output_tokens',
                     'lines', (p.entry).lines, 'tags', (p.entry).tags,
                     'reference', (p.entry).reference, 'idempotency_key', (p.entry).idempotency_key)
                     ORDER BY p.place) AS charges
            FROM page p
+          CROSS JOIN LATERAL wallet.usage_attributes(coalesce((p.entry).lines, '[]'), NULL) AS u(used)
           WHERE (p.entry).kind = 'charge'
          HAVING count(*) > 0
      ), moved AS (
