@@ -77,7 +77,7 @@ synchronous_commit = on
 # Tests subscribe; what is measured has PostgreSQL's default.
 wal_level = ${WALLET_WAL_LEVEL:-logical}
 max_prepared_transactions = 10
-# A standby that a test copies has no slot. Tests beside it drop databases, which recycles WAL.
+# A standby that a test copies has no slot. Other tests drop databases, which recycles WAL.
 wal_keep_size = 1GB
 timezone = 'UTC'
 log_timezone = 'UTC'

@@ -12,8 +12,9 @@ use crate::storage::plan::{Run, Value, statement};
 use pgrx::datum::Date;
 
 // The first open month begins at the closing or later, so a month that the closing cuts keeps its
-// rule. A change of the time zone moves the closing by 26 hours at most, which is less than a month.
-// So the rule of a month that was closed in the former zone cannot be replaced in the new one.
+// rule. A change of the time zone moves the closing by 26 hours at most, which is less than a
+// month. So the rule of a month that was closed in the former zone cannot be replaced in the new
+// one.
 statement!(
     SET_RULE,
     [

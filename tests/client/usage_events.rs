@@ -286,15 +286,16 @@ fn a_claim_costs_nothing_for_other_wallets_and_for_old_charges() {
     for step in 0..3 {
         client.batch_execute("ANALYZE").unwrap();
         drain(&mut client);
-        let idle = pages(
-            &mut client,
-            "SELECT * FROM wallet.claim_deliveries(lease => '50 ms')",
-        );
-        client.batch_execute(charge).unwrap();
-        let busy = pages(
-            &mut client,
-            "SELECT * FROM wallet.claim_deliveries(lease => '50 ms')",
-        );
+        let claim = "SELECT * FROM wallet.claim_deliveries(lease => '50 ms')";
+        // Autovacuum and other tests delay the removal of dead rows.
+        let (mut idle, mut busy) = (u64::MAX, u64::MAX);
+        for _ in 0..5 {
+            client.batch_execute("VACUUM").unwrap();
+            idle = idle.min(pages(&mut client, claim));
+            client.batch_execute(charge).unwrap();
+            busy = busy.min(pages(&mut client, claim));
+            drain(&mut client);
+        }
         measured.push((idle, busy));
         client
             .batch_execute(&format!(
