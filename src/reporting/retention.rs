@@ -5,9 +5,9 @@
 //!
 //! *No retry books twice.* Keys of entries are kept permanently, and so are the answers of calls
 //! that book something later, create something or add to something. Only answers of calls that set
-//! a state are dropped: such a call, repeated after that, sets the state again. The answers of calls
-//! that close or open a period, or set a rule of cost allocation, are kept: repeated late, such a
-//! call would change the reports of months that were closed since.
+//! a state are dropped: such a call, repeated after that, sets the state again. The answers of
+//! calls that close or open a period, or set a rule of cost allocation, are kept: repeated late,
+//! such a call would change the reports of months that were closed since.
 
 use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
