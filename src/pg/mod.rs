@@ -2,6 +2,7 @@
 //!
 //! This module knows no table. Unsafe code that does not access tables is here.
 pub mod cards;
+pub mod citus;
 pub mod clock;
 pub mod document;
 pub mod invalidation;

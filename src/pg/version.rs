@@ -3,7 +3,6 @@
 //! A package replaces the library for a whole server at once. The objects of each database follow
 //! with ALTER EXTENSION … UPDATE. In between, a call would use tables with another definition, so
 //! it is refused. Only versions that differ in their last number have the same objects.
-//! differ in their last number have the same objects.
 
 use std::ffi::CStr;
 

@@ -1,5 +1,6 @@
 //! A charge commits or rolls back with its transaction.
 
+use postgres::Client;
 use wallet_tests::{Database, audit, balance, charge, create, dec, entries, expect};
 
 #[test]
@@ -96,5 +97,49 @@ fn an_applications_trigger_on_the_ledger_fires() {
         .unwrap()
         .get(0);
     assert_eq!(seen, charged.entry_id);
+    audit(&mut client, "acme");
+}
+
+/// The catalog of Citus, as far as the extension reads it. A table that it names is used through
+/// the executor, which Citus extends; every other table directly, as without Citus.
+#[test]
+fn only_tables_that_citus_distributes_are_used_through_the_executor() {
+    let database = Database::new();
+    let (mut client, mut other) = (database.connect(), database.connect());
+    other
+        .batch_execute(
+            "SET allow_system_table_mods = on;
+             CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod \"char\")",
+        )
+        .unwrap();
+    create(&mut other, "acme", 1, &[], dec("50"));
+    // Statements that a session has run through the executor.
+    let through = |client: &mut Client| -> i64 {
+        client
+            .query_one(
+                "SELECT count(*) FROM pg_backend_memory_contexts
+                  WHERE name = 'CachedPlanSource' AND ident ~ '^\\s*INSERT INTO wallet.ledger\\M'",
+                &[],
+            )
+            .unwrap()
+            .get(0)
+    };
+    charge(&mut client, "acme", dec("1")).unwrap();
+    assert_eq!(through(&mut client), 0);
+    // ANALYZE invalidates the descriptor, as Citus does.
+    for (change, wanted) in [
+        (
+            "INSERT INTO pg_catalog.pg_dist_partition VALUES ('wallet.prices', 'h'); ANALYZE wallet.prices",
+            0,
+        ),
+        (
+            "INSERT INTO pg_catalog.pg_dist_partition VALUES ('wallet.ledger', 'h'); ANALYZE wallet.ledger",
+            1,
+        ),
+    ] {
+        other.batch_execute(change).unwrap();
+        charge(&mut client, "acme", dec("1")).unwrap();
+        assert_eq!(through(&mut client), wanted, "{change}");
+    }
     audit(&mut client, "acme");
 }

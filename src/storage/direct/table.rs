@@ -10,7 +10,7 @@ use std::ptr;
 use pgrx::pg_sys;
 
 use crate::pg::writable::require_writable;
-use crate::pg::{invalidation, raw};
+use crate::pg::{citus, invalidation, raw};
 use crate::storage::direct::layout::{self, Layout};
 
 /// A table that the direct path may support.
@@ -330,11 +330,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
             && (*relation).rd_rules.is_null()
             && (*(*relation).rd_att).natts == which.columns()
             && (!which.is_written() || triggers_are_ours(relation, which))
-            // If Citus is installed, a table may be distributed.
-            && pg_sys::get_relname_relid(
-                c"pg_dist_partition".as_ptr(),
-                pg_sys::PG_CATALOG_NAMESPACE.into(),
-            ) == pg_sys::InvalidOid;
+            && !citus::distributes((*relation).rd_id);
         let list = pg_sys::RelationGetIndexList(relation);
         let count = if list.is_null() { 0 } else { (*list).length };
         pg_sys::list_free(list);
