@@ -106,13 +106,25 @@ BEGIN
                     WHERE l.wallet_id = p.wallet_id AND l.entry_id >= p.floor_id AND l.seq > coalesce(p.taken[l.lane + 2], 0)
                     ORDER BY l.entry_id LIMIT p.window_size) l
         ), incomplete AS MATERIALIZED (
-            SELECT p.* FROM page p WHERE (SELECT count(*) FROM near n WHERE n.wallet_id = p.wallet_id) < p.window_size
+            SELECT p.*, p.window_size - c.near AS missing
+              FROM page p
+             CROSS JOIN LATERAL (SELECT count(*) AS near FROM near n WHERE n.wallet_id = p.wallet_id) c
+             WHERE c.near < p.window_size
         ), found AS (
             SELECT n.* FROM near n
              UNION ALL
-            -- The guess was wrong.
+            -- The guess was wrong: a funding that was pending for long has an old id. If the page has
+            -- all fresh entries, it is known how many are missing, and they are not far back.
             SELECT p.wallet_id, l.*
               FROM incomplete p
+             CROSS JOIN LATERAL (
+                   SELECT l.entry_id, l.lane, l.seq FROM wallet.ledger_all l
+                    WHERE l.wallet_id = p.wallet_id AND l.entry_id < p.floor_id AND l.seq > coalesce(p.taken[l.lane + 2], 0)
+                    ORDER BY l.entry_id DESC LIMIT p.missing) l
+             WHERE p.window_size = p.fresh
+             UNION ALL
+            SELECT p.wallet_id, l.*
+              FROM (SELECT i.* FROM incomplete i WHERE i.window_size <> i.fresh) p
              CROSS JOIN LATERAL (
                    SELECT l.entry_id, l.lane, l.seq FROM wallet.ledger_all l
                     WHERE l.wallet_id = p.wallet_id AND l.entry_id < p.floor_id AND l.seq > coalesce(p.taken[l.lane + 2], 0)

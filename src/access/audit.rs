@@ -173,11 +173,11 @@ statement!(
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
 );
 statement!(
-    /// Without the secrets. A new URL on the same server, and a new signing secret, show in
-    /// changed_at.
+    /// Without the secrets and without the progress of deliveries. A new URL on the same server,
+    /// and a new signing secret, show in changed_at.
     DESTINATION,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{target_secret,signing_secret,previous_secret}'::text[])
+    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{target_secret,signing_secret,previous_secret,usage_cursor,usage_event_id}'::text[])
        FROM wallet.destinations t WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(

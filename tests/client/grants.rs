@@ -269,7 +269,7 @@ fn a_grant_that_ends_while_a_call_waits_pays_nothing_more() {
             .batch_execute(
                 "SELECT wallet.create_wallet('other');
                  SELECT wallet.fund('acme', 7, expires_at => clock_timestamp() + interval '1 hour');
-                 SELECT wallet.fund('acme', 100, expires_at => clock_timestamp() + interval '0.3 seconds')",
+                 SELECT wallet.fund('acme', 100, expires_at => clock_timestamp() + interval '1.5 seconds')",
             )
             .unwrap();
         let mut transaction = client.transaction().unwrap();
@@ -278,7 +278,7 @@ fn a_grant_that_ends_while_a_call_waits_pays_nothing_more() {
             .unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| database.connect().batch_execute(call));
-            std::thread::sleep(Duration::from_millis(600));
+            std::thread::sleep(Duration::from_secs(2));
             transaction.commit().unwrap();
             waiting.join().unwrap().unwrap();
         });
@@ -301,6 +301,64 @@ fn a_grant_that_ends_while_a_call_waits_pays_nothing_more() {
             "{call}: {expired}"
         );
         audit(&mut client, "acme");
+    }
+}
+
+/// A call closes a hold, and waits for a lane until the hold has expired. The end of the hold is due,
+/// because an ended grant keeps credit for it. The hold is released once.
+#[test]
+fn a_hold_that_expires_while_it_is_closed_is_released_once() {
+    for storage in ["auto", "spi"] {
+        for close in [
+            "SELECT wallet.settle('acme', h, amount => 3) FROM closing",
+            "SELECT wallet.void('acme', h) FROM closing",
+        ] {
+            let database = Database::new();
+            let mut client = database.connect();
+            create(&mut client, "acme", 1, &[], dec("20"));
+            client
+                .batch_execute(
+                    "SELECT wallet.fund('acme', 10, expires_at => clock_timestamp() + interval '1 second');
+                     CREATE TABLE closing AS SELECT hold_id AS h FROM wallet.hold('acme', amount => 24, ttl => '2 seconds');
+                     SELECT wallet.hold('acme', amount => 1);
+                     SELECT pg_sleep(1.1); SELECT wallet.sweep_expired()",
+                )
+                .unwrap();
+            let kept: i64 = client
+                .query_one("SELECT count(*) FROM wallet.kept_credit", &[])
+                .unwrap()
+                .get(0);
+            assert_eq!(kept, 1);
+            let mut transaction = client.transaction().unwrap();
+            transaction
+                .batch_execute("SELECT wallet.adjust('acme', 0.5, reason => 'test')")
+                .unwrap();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| {
+                    let mut other = database.connect();
+                    other
+                        .batch_execute(&format!("SET wallet.storage = {storage}"))
+                        .unwrap();
+                    other.batch_execute(close)
+                });
+                std::thread::sleep(Duration::from_millis(1500));
+                transaction.commit().unwrap();
+                let closed = waiting.join().unwrap();
+                assert!(
+                    closed.is_ok() || close.contains("void"),
+                    "{storage}, {close}: {closed:?}"
+                );
+            });
+            let held: Decimal = client
+                .query_one(
+                    "SELECT held FROM wallet.balances WHERE wallet = 'acme'",
+                    &[],
+                )
+                .unwrap()
+                .get(0);
+            assert_eq!(held, dec("1"), "{storage}, {close}");
+            audit(&mut client, "acme");
+        }
     }
 }
 

@@ -73,13 +73,13 @@ impl<'a> LockedBalance<'a> {
     fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
         // The rules are read again, because the cached ones may be older than the last grant.
         if config::read(wallet)?.is_due() {
-            due::sweep(wallet)?;
+            due::sweep_but(wallet, hold)?;
         }
         let (mut rules, mut lanes) = config::read_with_lanes(wallet)?;
         // A grant may have ended while the call waited for the lanes. Most callers hold the row of
         // the wallet. For the others, the transaction that holds it may be waiting for these lanes.
         if rules.grants_are_due_at(clock::now()) && try_lock_wallet(wallet)? {
-            due::sweep(wallet)?;
+            due::sweep_but(wallet, hold)?;
             (rules, lanes) = config::read_with_lanes(wallet)?;
         }
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {

@@ -36,6 +36,11 @@ pub fn can_begin(wallet: &str, rules: &WalletConfig) -> Result<bool> {
 /// between, when the rules changed. Locks the wallet's row and all lanes if there is something to
 /// do.
 pub fn sweep(wallet: &str) -> Result<()> {
+    sweep_but(wallet, None)
+}
+
+/// Like [`sweep`], for a call that closes `hold` itself: the hold stays open if it has expired.
+pub fn sweep_but(wallet: &str, hold: Option<[u8; 16]>) -> Result<()> {
     lock_wallet(wallet)?;
     // Another call may have booked them while this one waited for the lock.
     let mut rules = config::read_basis(wallet)?;
@@ -45,7 +50,7 @@ pub fn sweep(wallet: &str) -> Result<()> {
     }
     if rules.grants_are_due_at(clock::now()) {
         config::note_catching_up();
-        LockedLots::open(wallet)?.close()?;
+        LockedLots::open_but(wallet, hold)?.close()?;
     }
     Ok(())
 }

@@ -68,16 +68,26 @@ impl<'a> LockedLots<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row
     /// lock.
     pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
-        LockedLots::open_at(wallet, None)
+        LockedLots::open_at(wallet, None, None)
+    }
+
+    /// Like [`LockedLots::open`], for a call that closes `hold` itself, whether or not the hold has
+    /// expired.
+    pub fn open_but(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedLots<'a>> {
+        LockedLots::open_at(wallet, None, hold)
     }
 
     /// Like [`LockedLots::open`], for what was due by an earlier time. The caller opens the lots
     /// again for the rest.
     pub fn open_as_of(wallet: &'a str, at: Timestamp) -> Result<LockedLots<'a>> {
-        LockedLots::open_at(wallet, Some(at))
+        LockedLots::open_at(wallet, Some(at), None)
     }
 
-    fn open_at(wallet: &'a str, at: Option<Timestamp>) -> Result<LockedLots<'a>> {
+    fn open_at(
+        wallet: &'a str,
+        at: Option<Timestamp>,
+        hold: Option<[u8; 16]>,
+    ) -> Result<LockedLots<'a>> {
         let (rules, lanes) = config::lock_to_change(wallet)?;
         // A lot may have ended while the call waited for the lanes.
         let opened = at.unwrap_or_else(clock::now);
@@ -96,7 +106,8 @@ impl<'a> LockedLots<'a> {
             lots: lots::read_active(wallet)?,
             events: Vec::new(),
         };
-        locked_lots.swept = Expired::look(wallet, opened)?.sweep_all(&mut locked_lots.whole)?;
+        let mut expired = Expired::but(wallet, opened, hold, None)?;
+        locked_lots.swept = expired.sweep_all(&mut locked_lots.whole)?;
         locked_lots.settle()?;
         locked_lots.catch_up(opened, Timestamp(i64::MIN))?;
         Ok(locked_lots)
