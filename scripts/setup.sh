@@ -190,7 +190,8 @@ without_services() {
     fi
     # An administrator's policy stays as it is.
     if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        printf '#!/bin/sh\ncase $1 in etcd* | haproxy* | patroni*) exit 101 ;; esac\nexit 0\n' |
+            "${as_root[@]}" tee "$policy" >/dev/null
         "${as_root[@]}" chmod 0755 "$policy"
     else
         policy=''

@@ -113,8 +113,8 @@ BEGIN
         ), found AS (
             SELECT n.* FROM near n
              UNION ALL
-            -- The guess was wrong: a funding that was pending for long has an old id. If the page has
-            -- all fresh entries, it is known how many are missing, and they are not far back.
+            -- The guess was wrong: a funding that was pending for long has an old id. If the page
+            -- has all fresh entries, it is known how many are missing. They are not far back.
             SELECT p.wallet_id, l.*
               FROM incomplete p
              CROSS JOIN LATERAL (

@@ -12,8 +12,8 @@
 //!   locked one.
 //! - **Order.** A batch is made when the delivery of the one before it has ended. So the charges of
 //!   a destination that cannot be reached wait in the ledger, and the queue has one batch of them.
-//! - **A person is erased meanwhile.** The erasure holds the lock of the archive. A batch is not made
-//!   while somebody has it, so none has a name that the erasure did not see.
+//! - **A person is erased meanwhile.** The erasure holds the lock of the archive. A batch is not
+//!   made while somebody has it, so none has a name that the erasure did not see.
 
 use crate::error::Result;
 use crate::outbox::{self, Name};

@@ -47,11 +47,21 @@ pub fn scene(cluster: &Cluster, book: &Book) {
     });
     let mut client = config.connect(NoTls).expect("the primary");
     client
-        .batch_execute("SET statement_timeout = '300ms'")
+        .batch_execute("SET statement_timeout = '3s'")
         .expect("a setting");
+    let id: i32 = client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .expect("a process")
+        .get(0);
     let token = client.cancel_token();
+    let mut watcher = cluster.administrator();
     let canceller = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(1500));
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep')";
+        wait_for("COMMIT waits", || {
+            let waiting = watcher.query_one(waits, &[&id]).expect("a process");
+            waiting.get::<_, bool>(0).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(3200));
         token.cancel_query(NoTls).expect("a request to cancel");
     });
     let begun = Instant::now();
@@ -64,7 +74,7 @@ pub fn scene(cluster: &Cluster, book: &Book) {
         answer.expect("the cancelled COMMIT looks like a success"),
     );
     assert!(
-        waited > Duration::from_millis(1400),
+        waited > Duration::from_millis(3100),
         "statement_timeout ended it: {waited:?}"
     );
     let warnings = warnings.lock().expect("a list");

@@ -46,6 +46,8 @@ fn scene(cluster: &Cluster, book: &Book, seed: &Seed, number: usize, name: &str,
     let mut client = cluster.administrator();
     let (kept, since) = during(cluster, book, seed, name, || {
         let kept = checks::digest(&mut client);
+        // A disk that was slow for seconds ends synchronous replication.
+        cluster.wait_for_standby(true);
         let since = Instant::now();
         event(cluster, old, new);
         cluster::wait_for("the standby is promoted", || new.is_primary().then_some(()));

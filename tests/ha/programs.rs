@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The programs that the test needs, apart from PostgreSQL.
@@ -26,10 +27,17 @@ pub fn missing() -> Vec<&'static str> {
         .collect()
 }
 
-/// A port of 127.0.0.1 that nobody uses now.
+/// A port of 127.0.0.1 that nobody uses now. No client gets one of these as the port of its own end.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id();
+    loop {
+        let next = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + u16::try_from(next % 12_000).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn number(option: &str, user: &str) -> u32 {

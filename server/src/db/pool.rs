@@ -1,5 +1,7 @@
 //! A pool of connections of one role.
 
+use std::time::Duration;
+
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
     Timeouts,
@@ -45,7 +47,10 @@ impl Connections {
         // A peer that is gone without a word is noticed before the request's time is over.
         target
             .driver
-            .tcp_user_timeout(config.statement_timeout.get() + connect);
+            .tcp_user_timeout(config.statement_timeout.get() + connect)
+            .keepalives_idle(Duration::from_secs(5))
+            .keepalives_interval(Duration::from_secs(2))
+            .keepalives_retries(2);
         let recycling_method = RecyclingMethod::Fast;
         let settings = ManagerConfig { recycling_method };
         // A socket of this machine has no TLS, as in libpq.
