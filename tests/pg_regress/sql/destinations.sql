@@ -119,16 +119,16 @@ SELECT kind, destination, event, threshold, payload ->> 'balance' AS balance, pa
   FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u' ORDER BY c ->> 'cost';
 SELECT event, done_at = created_at AS done FROM wallet.events WHERE wallet = 'de_u' AND event = 'usage_charged';
 SELECT wallet.finish_delivery(wallet, delivery_id) FROM wallet.delivery_list WHERE wallet = 'de_u' AND status = 'waiting';
--- Archived before it was read.
-SELECT cost FROM wallet.charge('de_u', amount => 4);
-SELECT count(*) > 0 AS archived FROM wallet.archive('de_u', clock_timestamp());
-SELECT c ->> 'cost' AS cost FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u';
-SELECT wallet.finish_delivery(wallet, delivery_id) FROM wallet.delivery_list WHERE wallet = 'de_u' AND status = 'waiting';
 -- Tokens of every kind.
 SELECT count(wallet.set_price('de-model', meter, 1, per => 1000000))
   FROM unnest('{input_tokens,cache_read_tokens,output_tokens,reasoning_tokens}'::text[]) meter;
 SELECT cost FROM wallet.charge('de_u', '{"model": "de-model", "input_tokens": 100, "cache_read_tokens": 20, "output_tokens": 7, "reasoning_tokens": 3}');
 SELECT c - 'entry_id' - 'at' - 'used_at' - 'lines' AS charge FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u';
+SELECT wallet.finish_delivery(wallet, delivery_id) FROM wallet.delivery_list WHERE wallet = 'de_u' AND status = 'waiting';
+-- Archived before it was read.
+SELECT cost FROM wallet.charge('de_u', amount => 4);
+SELECT count(*) > 0 AS archived FROM wallet.archive('de_u', clock_timestamp());
+SELECT c ->> 'cost' AS cost FROM wallet.claim_deliveries(), jsonb_array_elements(payload -> 'charges') c WHERE wallet = 'de_u';
 SELECT wallet.drop_destination('de_u');
 SELECT status, last_error FROM wallet.delivery_list WHERE wallet = 'de_u' ORDER BY event_id;
 CALL regress.fails($$ SELECT wallet.set_destination('*', 'webhook', 'https://example.com', '{usage_charged}') $$);
