@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use postgres::Client;
+use postgres::{Client, Row};
 use wallet_tests::{Database, Decimal, Seed, dec, scale};
 
 const WALLETS: [&str; 3] = ["a", "b", "c"];
@@ -14,6 +14,17 @@ struct Said {
     of: Vec<(Decimal, Decimal)>,
     /// The calls since the last time, and what the views had.
     calls: Vec<String>,
+}
+
+impl Said {
+    /// Rows of time, balance and promotional credit.
+    fn of(rows: &[Row], calls: Vec<String>) -> Said {
+        Said {
+            at: rows[0].get(0),
+            of: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
+            calls,
+        }
+    }
 }
 
 /// Reads the views in one statement. Credit that a grant had when it ended, and that is kept for
@@ -31,15 +42,11 @@ fn look(client: &mut Client, calls: Vec<String>) -> Said {
     };
     let mut calls = calls;
     calls.extend(rows.iter().map(|row| row.get::<_, String>(4)));
-    Said {
-        at: rows[0].get(0),
-        of: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
-        calls,
-    }
+    Said::of(&rows, calls)
 }
 
 /// The time, balance, promotional credit, and whether something is due, by wallet.
-fn views(client: &mut Client) -> Vec<postgres::Row> {
+fn views(client: &mut Client) -> Vec<Row> {
     client
         .query(
             "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, b.balance - b.debt,
@@ -69,11 +76,7 @@ fn ask(client: &mut Client) -> Said {
             &[],
         )
         .unwrap();
-    Said {
-        at: rows[0].get(0),
-        of: rows.iter().map(|row| (row.get(1), row.get(2))).collect(),
-        calls: Vec::new(),
-    }
+    Said::of(&rows, Vec::new())
 }
 
 /// One random call on a wallet. Some are refused.

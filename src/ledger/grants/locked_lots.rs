@@ -68,7 +68,7 @@ impl<'a> LockedLots<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row
     /// lock.
     pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
-        LockedLots::open_at(wallet, None, None)
+        LockedLots::open_but(wallet, None)
     }
 
     /// Like [`LockedLots::open`], for a call that closes `hold` itself, whether or not the hold has
